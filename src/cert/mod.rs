@@ -1,0 +1,3 @@
+//! CERT micro-controllers: control code in, register writes and waits out.
+
+pub mod fabric;
