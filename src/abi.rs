@@ -1,6 +1,6 @@
 //! What both sides agree on. Generated from `python/fauxdna/abi` by `python -m fauxdna.abi._rust`; do not edit.
 
-#![allow(dead_code, clippy::unreadable_literal)]
+#![allow(dead_code)]
 
 /// A bit-field of a block of 32-bit words.
 #[derive(Clone, Copy, Debug)]
@@ -743,7 +743,7 @@ pub mod control_code {
     pub mod uc_bd {
         use super::super::Bits;
         pub const WORDS: usize = 4;
-        pub const WORDS: Bits = Bits { word: 0, low: 0, width: 15 };
+        pub const LENGTH: Bits = Bits { word: 0, low: 0, width: 15 };
         pub const NEXT_BD: Bits = Bits { word: 0, low: 16, width: 1 };
         pub const EXTERNAL: Bits = Bits { word: 0, low: 17, width: 1 };
         pub const LOCAL_RELATIVE: Bits = Bits { word: 0, low: 18, width: 1 };

@@ -1,5 +1,7 @@
 //! fauxdna's core: host memory, queues, micro-controllers and the AIE array. The only file that knows Python.
 
+#[allow(missing_docs)]
+#[rustfmt::skip]
 pub mod abi;
 pub mod cert;
 pub mod memory;

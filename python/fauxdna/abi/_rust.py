@@ -19,7 +19,7 @@ MODULES = ("array", "tile_program", "timing", "control_code", "host_queue")
 _HEADER = """\
 //! What both sides agree on. Generated from `python/fauxdna/abi` by `python -m fauxdna.abi._rust`; do not edit.
 
-#![allow(dead_code, clippy::unreadable_literal)]
+#![allow(dead_code)]
 
 /// A bit-field of a block of 32-bit words.
 #[derive(Clone, Copy, Debug)]

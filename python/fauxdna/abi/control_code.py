@@ -46,7 +46,7 @@ UC_BD = Words(
     "uc_bd",
     4,
     [
-        Bits("words", 0, 14, 0),
+        Bits("length", 0, 14, 0, doc="in words"),
         Bits("next_bd", 0, 16, 16),
         Bits("external", 0, 17, 17),
         Bits("local_relative", 0, 18, 18),
