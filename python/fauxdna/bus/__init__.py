@@ -1,7 +1,7 @@
 """The bus: how a host reaches one function of a die, with vfio-user's verbs.
 
-A driver is given a :class:`Bus` and can't tell whether the function behind it lives in this process, behind a socket, or on a card.
-Region and interrupt numbers, and the meaning of each verb, are VFIO's (``linux/vfio.h``).
+A driver is given a :class:`Bus` and can't tell whether the function behind it lives in this process, behind a socket, or on a
+card. Region and interrupt numbers, and the meaning of each verb, are VFIO's (``linux/vfio.h``).
 """
 
 from __future__ import annotations
@@ -77,11 +77,17 @@ class Bus(Protocol):
         ...
 
     def region_read(self, region: Region, offset: int, length: int) -> bytes:
-        """``length`` bytes at ``offset``. Registers are read by aligned 32-bit words (``EINVAL``); config space and SRAM by any size."""
+        """``length`` bytes at ``offset``.
+
+        Registers are read by aligned 32-bit words (else ``EINVAL``), config space and SRAM by any size.
+        """
         ...
 
     def region_write(self, region: Region, offset: int, data: bytes) -> None:
-        """Writes ``data`` at ``offset``. What the write starts is done when this returns, and before the next read is answered."""
+        """Writes ``data`` at ``offset``.
+
+        What a register write starts in firmware is done when this returns, and before the next read is answered.
+        """
         ...
 
     def region_map(self, region: Region) -> tuple[MappedArea, ...]:
@@ -89,9 +95,10 @@ class Bus(Protocol):
         ...
 
     def dma_map(self, iova: int, fd: int, offset: int, length: int, prot: int) -> None:
-        """Lets the function reach ``fd`` from ``offset`` at device address ``iova``; all page-aligned, ``prot`` is :class:`DmaAccess`.
+        """Lets the function reach ``fd`` from ``offset`` at device address ``iova``.
 
-        The bus keeps its own reference to ``fd``. ``EEXIST`` if part of the range is mapped already.
+        All are page-aligned; ``prot`` is :class:`DmaAccess`. The bus keeps its own reference to ``fd``. ``EEXIST`` if part of the
+        range is mapped already.
         """
         ...
 
@@ -100,9 +107,10 @@ class Bus(Protocol):
         ...
 
     def set_irqs(self, index: int, start: int, fds: Sequence[int | None]) -> None:
-        """Connects vectors ``start`` and following to eventfds; ``None`` disconnects one, and no ``fds`` at all disconnects every vector.
+        """Connects vectors ``start`` and following to eventfds.
 
-        As in VFIO, connecting a vector enables MSI-X and unmasks the vector's table entry; BAR1 and config space can mask it again.
+        ``None`` disconnects one, and no ``fds`` at all disconnects every vector. As in VFIO, connecting a vector enables MSI-X
+        and unmasks the vector's table entry; BAR1 and config space can mask it again.
         """
         ...
 
@@ -119,7 +127,10 @@ class Host(Protocol):
     """What enumerates functions, as a PCI bus does."""
 
     def functions(self) -> tuple[str, ...]:
-        """BDFs (``0000:05:00.0``) of the functions present now, the PF first. VFs come and go with their PF's VF Enable."""
+        """BDFs (``0000:05:00.0``) of the functions present now, the PF first.
+
+        VFs come and go with their PF's VF Enable.
+        """
         ...
 
     def open(self, bdf: str) -> Bus:
