@@ -79,9 +79,7 @@ def _constant(name: str, value: object) -> Iterator[str]:
 
 
 def _bits(field: Bits) -> str:
-    return (
-        f"pub const {_upper(field.name)}: Bits = Bits {{ word: {field.word}, low: {field.low}, width: {field.width} }};"
-    )
+    return f"pub const {_upper(field.name)}: Bits = Bits {{ word: {field.word}, low: {field.low}, width: {field.width} }};"
 
 
 def _module(module: ModuleType) -> Iterator[str]:

@@ -466,7 +466,9 @@ OPERATIONS: Final = {
         Operation(Opcode.SWAP, ("first", "second"), doc="exchange two registers"),
         Operation(Opcode.LOOP, ("count",), doc="run up to the matching END_LOOP count times (0: skip it)"),
         Operation(Opcode.END_LOOP),
-        Operation(Opcode.ACQUIRE, ("lock", "value"), doc="value < 0: wait for lock >= -value, take it off; else wait for equality"),
+        Operation(
+            Opcode.ACQUIRE, ("lock", "value"), doc="value < 0: wait for lock >= -value, take it off; else wait for equality"
+        ),
         Operation(Opcode.RELEASE, ("lock", "value"), doc="lock += value"),
         Operation(Opcode.EVENT, ("id",), doc="mark the trace"),
         Operation(Opcode.CONV2D, (), ("input", "weights", "params", "output"), CONV2D),

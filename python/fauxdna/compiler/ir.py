@@ -73,7 +73,8 @@ class OutputStage:
 @dataclass(frozen=True)
 class Layer:
     """One pass over the array. ``nodes`` names the ONNX nodes it stands for (for the report); ``output`` is written by it alone,
-    except that several layers may write disjoint channel ranges of one tensor (a concatenation)."""
+    except that several layers may write disjoint channel ranges of one tensor (a concatenation).
+    """
 
     name: str
     inputs: tuple[Tensor, ...]
@@ -183,7 +184,8 @@ class Binary(Layer):
 class Table(Layer):
     """8-bit element -> table[element]: any chain of one-operand functions between 8-bit tensors; also requantisation and copies.
 
-    ``table`` has 256 uint8 (the output's bit pattern) or 256 float32 (for an F32 output)."""
+    ``table`` has 256 uint8 (the output's bit pattern) or 256 float32 (for an F32 output).
+    """
 
     table: npt.NDArray[np.uint8] | npt.NDArray[np.float32] = field(kw_only=True)
 
