@@ -151,6 +151,14 @@ pub mod array {
     pub const SHIM_MASTER_NORTH: [u32; 4] = [16, 17, 19, 20];
     pub const SHIM_SLAVE_DMA: u32 = 0;
     pub const SHIM_SLAVE_NORTH: u32 = 18;
+    pub const CORE_MASTER_WEST: u32 = 12;
+    pub const CORE_MASTER_EAST: u32 = 24;
+    pub const CORE_SLAVE_WEST: u32 = 13;
+    pub const CORE_SLAVE_EAST: u32 = 23;
+    pub const SHIM_MASTER_WEST: u32 = 12;
+    pub const SHIM_MASTER_EAST: u32 = 22;
+    pub const SHIM_SLAVE_WEST: u32 = 14;
+    pub const SHIM_SLAVE_EAST: u32 = 22;
     /// Bit-fields; AM025 (AIE-ML register reference), taken over for AIE4.
     pub mod switch_master {
         use super::super::Bits;
@@ -182,6 +190,7 @@ pub mod array {
         use super::super::Bits;
         pub const WORDS: usize = 1;
         pub const ID: Bits = Bits { word: 0, low: 0, width: 5 };
+        pub const OUT_OF_ORDER_ID: Bits = Bits { word: 0, low: 5, width: 5 };
         pub const TYPE: Bits = Bits { word: 0, low: 12, width: 3 };
         pub const ROW: Bits = Bits { word: 0, low: 16, width: 5 };
         pub const COLUMN: Bits = Bits { word: 0, low: 21, width: 7 };
@@ -678,6 +687,7 @@ pub mod tile_program {
         pub const BAD_LOCK: u32 = 8;
         pub const OVERLAP: u32 = 9;
         pub const LOCK_OVERFLOW: u32 = 10;
+        pub const BUDGET: u32 = 11;
     }
 }
 
@@ -693,6 +703,7 @@ pub mod timing {
     pub const ELEMENTS_PER_CYCLE_F32: u32 = 16;
     pub const BYTES_PER_CYCLE_COPY: u32 = 64;
     pub const INSTRUCTION_CYCLES: u32 = 8;
+    pub const CORE_BUDGET_CYCLES: u32 = 0x7270e00;
     pub const STREAM_BYTES_PER_CYCLE: u32 = 64;
     pub const HOST_BYTES_PER_CYCLE: u32 = 16;
     pub const BD_CYCLES: u32 = 16;
@@ -811,9 +822,6 @@ pub mod host_queue {
     pub const DOORBELL_PAGE_SIZE: u32 = 4096;
     pub const DOORBELL_ARMED: u32 = 0xffffffff;
     pub const DOORBELL_RING: u32 = 0;
-    pub const DOORBELL_SLEEPING: u32 = 64;
-    pub const DOORBELL_KICKS: u32 = 128;
-    pub const INDIRECT_MAX: u32 = 6;
     /// Byte offsets; Linux 7.2 aie4_host_queue.h struct host_queue_header.
     pub mod header_unpadded {
         pub const SIZE: usize = 32;

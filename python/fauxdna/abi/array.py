@@ -169,6 +169,15 @@ SHIM_MASTER_DMA: Final = 0
 SHIM_MASTER_NORTH: Final = (16, 17, 19, 20)
 SHIM_SLAVE_DMA: Final = 0
 SHIM_SLAVE_NORTH: Final = 18
+# Towards the neighbouring columns: shim and core tiles only, four ports each way.
+CORE_MASTER_WEST: Final = 12
+CORE_MASTER_EAST: Final = 24
+CORE_SLAVE_WEST: Final = 13
+CORE_SLAVE_EAST: Final = 23
+SHIM_MASTER_WEST: Final = 12
+SHIM_MASTER_EAST: Final = 22
+SHIM_SLAVE_WEST: Final = 14
+SHIM_SLAVE_EAST: Final = 22
 
 SWITCH_MASTER = Words(
     "switch_master",
@@ -194,7 +203,14 @@ SWITCH_SLOT = Words(
 PACKET_HEADER = Words(
     "stream_packet_header",
     1,
-    [Bits("id", 0, 4, 0), Bits("type", 0, 14, 12), Bits("row", 0, 20, 16), Bits("column", 0, 27, 21), Bits("parity", 0, 31, 31)],
+    [
+        Bits("id", 0, 4, 0),
+        Bits("out_of_order_id", 0, 9, 5, doc="BD that an out-of-order S2MM channel puts the packet in (place chosen)"),
+        Bits("type", 0, 14, 12),
+        Bits("row", 0, 20, 16),
+        Bits("column", 0, 27, 21),
+        Bits("parity", 0, 31, 31, doc="odd parity of the other bits"),
+    ],
     source=_AIEML,
 )
 

@@ -502,3 +502,4 @@ class Fault(IntEnum):
     BAD_LOCK = 8
     OVERLAP = 9
     LOCK_OVERFLOW = 10
+    BUDGET = 11

@@ -21,6 +21,8 @@ ELEMENTS_PER_CYCLE_F32: Final = 16
 BYTES_PER_CYCLE_COPY: Final = 64
 INSTRUCTION_CYCLES: Final = 8
 """Issue and set-up of one tile-program instruction."""
+CORE_BUDGET_CYCLES: Final = 120_000_000
+"""A tile program that gets no lock for this long (0.1 s at 1200 MHz) is stopped with Fault.BUDGET."""
 
 STREAM_BYTES_PER_CYCLE: Final = 64
 """AIE4 stream switches are 512 bits wide (aie-codegen port tables)."""

@@ -1,0 +1,4 @@
+//! Tests of the array through its register map.
+
+mod path;
+mod rig;
