@@ -822,6 +822,9 @@ pub mod host_queue {
     pub const DOORBELL_PAGE_SIZE: u32 = 4096;
     pub const DOORBELL_ARMED: u32 = 0xffffffff;
     pub const DOORBELL_RING: u32 = 0;
+    pub const DOORBELL_SLEEPING: u32 = 64;
+    pub const DOORBELL_KICKS: u32 = 128;
+    pub const INDIRECT_MAX: u32 = 6;
     /// Byte offsets; Linux 7.2 aie4_host_queue.h struct host_queue_header.
     pub mod header_unpadded {
         pub const SIZE: usize = 32;

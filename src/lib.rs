@@ -1,12 +1,17 @@
-//! fauxdna's core: host memory, queues, micro-controllers and the AIE array. The only file that knows Python.
+//! fauxdna's core: host memory, queues, micro-controllers and the AIE array. `python` holds the bindings.
 
 #[allow(missing_docs)]
 #[rustfmt::skip]
 pub mod abi;
 pub mod array;
 pub mod cert;
+pub mod client;
+pub mod error;
+pub mod interrupts;
 pub mod kernels;
 pub mod memory;
+pub mod python;
+pub mod queue;
 
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
@@ -55,5 +60,8 @@ fn simd_levels() -> Vec<&'static str> {
 fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(tile_execute, module)?)?;
     module.add_function(wrap_pyfunction!(simd_levels, module)?)?;
+    module.add_class::<python::memory::AddressSpace>()?;
+    module.add_class::<python::memory::Interrupts>()?;
+    module.add_class::<python::queue::HostQueue>()?;
     Ok(())
 }

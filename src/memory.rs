@@ -1,4 +1,27 @@
 //! What the device's DMA reaches: a function's mapped host memory.
+//!
+//! Host memory belongs to clients that may rewrite, shrink or unmap it at any moment. It is touched through [`copy`] only (no Rust
+//! reference ever points into it), a file that shrinks poisons its mapping ([`bus_error`]) instead of ending the process, and
+//! [`AddressSpace::unmap`] returns only when no reader touches the range any more.
+
+mod bus_error;
+mod copy;
+mod pages;
+mod reader;
+mod space;
+
+use std::fmt;
+
+pub use pages::SharedPages;
+pub use reader::{Access, Reader};
+pub use space::{AddressSpace, Mapping};
+
+/// Bytes of a page of host memory.
+pub const PAGE_SIZE: u64 = 4096;
+/// A mapping that the device may read.
+pub const PROT_READ: u32 = 1;
+/// A mapping that the device may write.
+pub const PROT_WRITE: u32 = 2;
 
 /// Why a host access did not happen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,6 +43,21 @@ pub enum MemoryFaultKind {
     Permission,
     /// The memory behind the mapping went away (a shrunk file).
     Poisoned,
+}
+
+impl fmt::Display for MemoryFault {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let reason = match self.kind {
+            MemoryFaultKind::Unmapped => "not mapped for the device; map the buffer before it is used",
+            MemoryFaultKind::Permission => "mapped, but not for this direction; map it with the missing permission",
+            MemoryFaultKind::Poisoned => "gone: the file behind the mapping was shrunk; unmap it and map it again",
+        };
+        write!(
+            out,
+            "{} bytes at device address {:#x} are {reason}",
+            self.length, self.address
+        )
+    }
 }
 
 /// Host memory as one function's DMA sees it. Implementations copy bytes; nothing outside `memory` holds a pointer into it.

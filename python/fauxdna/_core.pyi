@@ -1,4 +1,165 @@
-"""The Rust core: host memory, queues, micro-controllers and the AIE array."""
+"""The Rust core: DMA address spaces, MSI-X, the doorbell engine, the host side of its queues, tile arithmetic.
+
+Every refusal is an ``OSError`` with the errno that Linux 7.2 would give and a sentence that names the object, the limit and the
+remedy (``EAGAIN`` arrives as ``BlockingIOError``, ``EEXIST`` as ``FileExistsError``). No call holds the interpreter lock while it
+waits. File descriptors are duplicated or mapped; the caller may close its own afterwards.
+"""
+
+from collections.abc import Sequence
+
+class AddressSpace:
+    """What one function's DMA reaches: device addresses mapped to pages of files."""
+
+    def __new__(cls) -> AddressSpace: ...
+    def map(self, address: int, fd: int, offset: int, length: int, prot: int) -> None:
+        """Maps ``length`` bytes of ``fd`` at file offset ``offset`` to device addresses from ``address`` on.
+
+        ``prot``: 1 the device may read, 2 it may write, 3 both. EINVAL: not multiples of 4096, or past the end of the file;
+        EOVERFLOW: the range wraps; EEXIST: it overlaps a mapping; EBADF, EACCES, ENOMEM: the file can't be mapped so.
+        """
+
+    def unmap(self, address: int, length: int) -> int:
+        """Takes a range away, splitting mappings where needed, and gives the bytes that were mapped in it (0 if none).
+
+        Returns when the engine touches the range no more.
+        """
+
+    def read(self, address: int, length: int) -> bytes:
+        """``length`` bytes as the device would read them; EFAULT if any is not mapped for reading."""
+
+    def write(self, address: int, data: bytes) -> None:
+        """Writes as the device would; EFAULT, with nothing written, if any byte is not mapped for writing."""
+
+    def mappings(self) -> list[tuple[int, int, int]]:
+        """``(address, length, prot)`` in order of address."""
+
+class Interrupts:
+    """A function's MSI-X vectors: an eventfd, a mask bit and a pending bit each."""
+
+    def __new__(cls, vectors: int) -> Interrupts: ...
+    def set(self, vector: int, fd: int | None) -> None:
+        """Delivers ``vector`` to an eventfd, or to nobody; a pending interrupt is delivered at once."""
+
+    def mask(self, vector: int, masked: bool) -> None:
+        """Masks or unmasks; a pending interrupt is delivered when its vector is unmasked."""
+
+    def trigger(self, vector: int) -> None:
+        """Raises the interrupt."""
+
+    def pending(self, vector: int) -> bool:
+        """Whether an interrupt waits for its mask or eventfd."""
+
+class Engine:
+    """One die's engine: the thread that owns doorbells, queues and partitions."""
+
+    def __new__(cls, columns: int = 3, *, pace: str = "fast", cpu: int | None = None) -> Engine:
+        """A die of ``columns`` columns.
+
+        ``pace``: ``"fast"`` runs as fast as the host can, ``"real"`` completes packets no earlier than simulated time says.
+        ``cpu``: the host CPU to pin the thread to.
+        """
+
+    @property
+    def kick_fd(self) -> int:
+        """The eventfd that wakes the engine, for :class:`HostQueue`; valid until :meth:`close`."""
+
+    def create_context(
+        self,
+        space: AddressSpace,
+        *,
+        queue_address: int,
+        column: int,
+        columns: int,
+        doorbell_fd: int,
+        doorbell_offset: int,
+        interrupts: Interrupts,
+        vector: int,
+        priority: int = 0,
+        owner: int = 0,
+    ) -> int:
+        """A hardware context on columns ``column`` to ``column + columns - 1``; arms its doorbell page and gives its id.
+
+        Contexts of a higher ``priority`` run first. The queue is looked at when the doorbell rings. EINVAL: columns that the die
+        has not, a bad vector, doorbell or queue address.
+        """
+
+    def destroy_context(self, context: int) -> None:
+        """Ends a context; returns when it touches no memory any more. ENOENT: no such context."""
+
+    def context_state(self, context: int) -> dict[str, object]:
+        """``state`` ("idle", "running", "error", "exited"), ``read_index``, ``completed``, ``errors``, ``message`` (of the last
+        error, or ""), ``simulated_ns`` and ``energy_pj`` since creation, ``column``, ``columns``, ``priority``, ``owner``.
+        """
+
+    def report(self, context: int) -> dict[str, object]:
+        """Counters since creation; ``last``: ``simulated_ns``, ``energy_pj``, ``bytes``, ``macs`` of the last packet."""
+
+    def set_trace(self, context: int, enabled: bool) -> None:
+        """Starts or stops recording events."""
+
+    def take_trace(self, context: int) -> list[tuple[int, str, str]]:
+        """Events since the last call: ``(simulated ns, kind, text)``."""
+
+    def kick(self) -> None:
+        """Makes a sleeping engine look at all doorbells."""
+
+    def set_clock(self, hclk_mhz: int) -> None:
+        """Sets the array clock, which turns cycles into simulated time."""
+
+    def close(self) -> None:
+        """Ends all contexts and the thread; may be called twice."""
+
+class HostQueue:
+    """The host side of a queue: touches mapped memory only, and makes no system call unless the engine sleeps."""
+
+    def __new__(
+        cls,
+        queue_fd: int,
+        queue_offset: int,
+        queue_address: int,
+        size: int,
+        doorbell_fd: int,
+        doorbell_offset: int,
+        *,
+        layout: str = "padded",
+        capacity: int = 32,
+        kick_fd: int | None = None,
+    ) -> HostQueue:
+        """Lays a queue out in ``size`` bytes (:meth:`required_size` at least) that the device sees at ``queue_address``.
+
+        ``layout``: ``"padded"`` (XRT) or ``"unpadded"`` (Linux 7.2). ``kick_fd``: :attr:`Engine.kick_fd`; without it a sleeping
+        engine notices a ring within a millisecond.
+        """
+
+    @staticmethod
+    def required_size(capacity: int = 32) -> int:
+        """Bytes that a queue of ``capacity`` packets takes."""
+
+    def submit(
+        self,
+        code: Sequence[tuple[int, int]],
+        *,
+        args_address: int = 0,
+        args_length: int = 0,
+        dtrace_address: int = 0,
+        chain: bool = False,
+    ) -> int:
+        """Queues an EXEC_BUF of ``(uC, code address)`` pairs, rings, and gives the packet's sequence number.
+
+        ``chain``: another packet of the same chain follows. EAGAIN: the queue is full; EIO: its memory is gone.
+        """
+
+    def submit_opcode(self, opcode: int) -> int:
+        """Queues a packet without code (``PacketOpcode.TEST`` or ``EXIT``)."""
+
+    def completion(self, sequence: int) -> int:
+        """The completion word of a packet; 0 while it runs."""
+
+    def spin(self, sequence: int, microseconds: int) -> int:
+        """Polls for a completion word for at most so long; 0 if it did not come. Releases the interpreter lock."""
+
+    def ring(self) -> None:
+        """Rings the doorbell again."""
 
 def tile_execute(
     opcode: int, descriptor: bytes, operands: list[int], memory: bytearray, simd: str | None = None

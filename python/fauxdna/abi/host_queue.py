@@ -20,6 +20,12 @@ DOORBELL_PAGE_SIZE: Final = 4096
 DOORBELL_ARMED: Final = 0xFFFFFFFF
 """What the device leaves in a doorbell page; the host rings by writing :data:`DOORBELL_RING`."""
 DOORBELL_RING: Final = 0
+DOORBELL_SLEEPING: Final = 0x40
+"""Offset in a doorbell page of a word that is not 0 while the engine sleeps and needs a kick. Ours; XRT and Linux don't know it."""
+DOORBELL_KICKS: Final = 0x80
+"""Offset of a word in which a client that kicks the engine's eventfd says so by writing 1. Ours."""
+INDIRECT_MAX: Final = 6
+"""Entries of an indirect packet (XRT ``HSA_MAX_LEVEL1_INDIRECT_ENTRIES``)."""
 
 HEADER_UNPADDED = Struct(
     "header_unpadded",

@@ -1,0 +1,66 @@
+"""Nodes whose driver runs in this process."""
+
+from __future__ import annotations
+
+import mmap
+import weakref
+from typing import Self
+
+from fauxdna.abi.uapi import DRIVER_MAJOR, DRIVER_MINOR
+from fauxdna.driver import BackingStore, Client, Function
+
+from . import Mapping, Version
+
+
+class LocalFile(Client):
+    """An open file of the node of ``function``: an :class:`~fauxdna.accel.AccelFile` whose ioctls are the driver's.
+
+    Args:
+        function: The probed function.
+        store: Allocates the file's BOs; by default each is a memfd.
+        kick_fd: The eventfd that wakes the function's engine, where there is one.
+        pid: Whom the file belongs to; by default this process.
+    """
+
+    def __init__(
+        self, function: Function, *, store: BackingStore | None = None, kick_fd: int | None = None, pid: int | None = None
+    ) -> None:
+        super().__init__(function, store, pid)
+        self._kick_fd = kick_fd
+
+    @property
+    def name(self) -> str:
+        """BDF of the function."""
+        return self.function.name
+
+    @property
+    def kick_fd(self) -> int | None:
+        """See :class:`~fauxdna.accel.AccelFile`."""
+        return self._kick_fd
+
+    def version(self) -> Version:
+        """Linux 7.2's driver version."""
+        return Version(DRIVER_MAJOR, DRIVER_MINOR, 0, "amdxdna_accel_driver")
+
+    def attributes(self) -> dict[str, str]:
+        """See :meth:`fauxdna.driver.Function.attributes`."""
+        return self.function.attributes()
+
+    def mmap(self, length: int, offset: int) -> Mapping:
+        """See :class:`~fauxdna.accel.AccelFile`; errors as :meth:`fauxdna.driver.Client.map_target`."""
+        target = self.map_target(offset, length)
+        memory = _Memory(target.fd, target.length, offset=target.offset)
+        if target.bo is not None:
+            manager = self.function.memory
+            weakref.finalize(memory, manager.put, manager.get(target.bo))
+        return Mapping(memory, target.fd, target.offset)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+
+class _Memory(mmap.mmap):
+    """A mapping whose end can be noticed: views (numpy arrays, memoryviews) keep it."""

@@ -1,0 +1,69 @@
+"""amdxdna in user space: brings up AIE4 functions over a bus, as Linux 7.2's driver does, and serves open files of their nodes.
+
+It imports nothing of the device: it is given a :class:`fauxdna.bus.Bus`.
+"""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+
+from fauxdna.abi.uapi import DeviceType
+from fauxdna.bus import Bus
+
+from .client import BoInfo, Client, ContextInfo, MapTarget, Qos
+from .config_space import ConfigSpace
+from .function import Function, identify
+from .gem import BufferManager, BufferObject
+from .memory import Backing, BackingStore, MemfdStore, SharedFileStore
+from .pf import FirmwareLoader, Pf
+from .vf import Vf
+
+__all__ = [
+    "Backing",
+    "BackingStore",
+    "BoInfo",
+    "BufferManager",
+    "BufferObject",
+    "Client",
+    "ContextInfo",
+    "FirmwareLoader",
+    "Function",
+    "MapTarget",
+    "MemfdStore",
+    "Pf",
+    "Qos",
+    "SharedFileStore",
+    "Vf",
+    "no_firmware",
+    "probe",
+]
+
+
+def no_firmware(path: str) -> bytes:
+    """A :data:`FirmwareLoader` without images: enough for a VF."""
+    raise FileNotFoundError(path)
+
+
+def probe(bus: Bus, name: str, firmware: FirmwareLoader = no_firmware) -> Pf | Vf:
+    """Brings up the function behind ``bus`` and returns it; on failure the bus is closed.
+
+    Args:
+        bus: The function. The result owns it.
+        name: What to call it in messages: its BDF.
+        firmware: Gives a PF its images.
+
+    Raises:
+        DeviceGone: ``ENODEV``, no AIE4 function answers.
+        NotFound: ``ENOENT``, a firmware image is missing.
+        FirmwareRefused: ``EIO`` or ``EINVAL``, PSP or SMU refused.
+        DeviceTimeout: ``ETIMEDOUT`` or ``ETIME``, firmware does not answer.
+        Unsupported: ``EOPNOTSUPP``, firmware speaks another protocol.
+    """
+    with ExitStack() as undo:
+        undo.callback(bus.close)
+        info = identify(ConfigSpace(bus))
+        function = Pf(bus, name, info, firmware) if info.device_type is DeviceType.PF else Vf(bus, name, info)
+        undo.callback(function.close)
+        function.start()
+        undo.pop_all()
+    return function

@@ -1,0 +1,329 @@
+"""An open file of a node: handles of BOs and contexts, and what each ioctl does. Mirrors ``amdxdna_ctx.c``, ``amdxdna_gem.c``."""
+
+from __future__ import annotations
+
+import errno
+import os
+import threading
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from fauxdna.abi.uapi import (
+    INVALID_ADDRESS,
+    MAP_OFFSET_BASE,
+    BoType,
+    CommandType,
+    ConfigParam,
+    InfoParam,
+    Priority,
+    SyncDirection,
+)
+
+from .errors import Busy, DeviceGone, InvalidArgument, NotFound, Unsupported
+from .gem import BufferObject
+from .memory import PAGE_SIZE, BackingStore, MemfdStore, page_align
+from .vf import HardwareContext, Vf
+
+if TYPE_CHECKING:
+    from .function import Function
+
+_MAX_CONTEXT: Final = 255
+"""``MAX_HWCTX_ID``."""
+_MAX_ARGUMENTS: Final = 4095
+"""``MAX_ARG_COUNT``."""
+_CONFIG_LIMIT: Final = 4096
+
+
+@dataclass(frozen=True)
+class Qos:
+    """``struct amdxdna_qos_info``: hints for the scheduler; 7.2 hands ``priority`` to firmware and ignores the rest."""
+
+    gops: int = 0
+    fps: int = 0
+    dma_bandwidth: int = 0
+    latency: int = 0
+    frame_exec_time: int = 0
+    priority: int = Priority.NORMAL
+
+
+@dataclass(frozen=True)
+class BoInfo:
+    """What GET_BO_INFO returns."""
+
+    map_offset: int
+    """Offset for mmap of the node."""
+    vaddr: int
+    """User address, or all ones: map it first."""
+    xdna_addr: int
+    """Device address."""
+
+
+@dataclass(frozen=True)
+class ContextInfo:
+    """What CREATE_HWCTX returns."""
+
+    handle: int
+    umq_doorbell: int
+    """Offset of the doorbell page for mmap of the node."""
+    syncobj_handle: int
+    """0: AIE4 has none, use WAIT_CMD."""
+
+
+@dataclass(frozen=True)
+class MapTarget:
+    """What mmap of the node shows: ``length`` bytes of ``fd`` from ``offset``, of a BO or (``bo`` None) a doorbell page."""
+
+    fd: int
+    offset: int
+    length: int
+    bo: BufferObject | None = None
+
+
+class Client:
+    """One open file of ``function``; ``store`` allocates its BOs (by default each is a memfd).
+
+    Every method may be called from any thread; errors carry the errno of the ioctl they stand for.
+    """
+
+    def __init__(self, function: Function, store: BackingStore | None = None, pid: int | None = None) -> None:
+        self.function = function
+        self.pid = os.getpid() if pid is None else pid
+        self.store = store or MemfdStore()
+        self._objects: dict[int, BufferObject] = {}
+        self._contexts: dict[int, HardwareContext] = {}
+        self._next_context = 1
+        self._lock = threading.Lock()
+        self._closed = False
+        function.add_client(self)
+
+    # --- buffers ---------------------------------------------------------------------------------------------------------
+
+    def create_bo(self, size: int, type_: BoType = BoType.SHARE, *, flags: int = 0) -> int:
+        """CREATE_BO: the handle of a zeroed BO of ``size`` bytes, rounded up to pages; errors as :meth:`BufferManager.create`."""
+        if flags:
+            raise InvalidArgument(f"BO flags {flags:#x}", "give 0: Linux 7.2 has none")
+        return self._publish(self.function.memory.create(size, type_, self.store))
+
+    def create_bo_from_fd(self, fd: int) -> int:
+        """CREATE_BO with a va_tbl that names a dma-buf: like an import, and not exportable."""
+        bo = self.function.memory.import_memory(fd, self.store)
+        bo.exportable = False
+        return self._publish(bo)
+
+    def get_bo_info(self, handle: int) -> BoInfo:
+        """GET_BO_INFO. ``vaddr`` is all ones: a mapping's address is its owner's to know."""
+        bo = self.bo(handle)
+        return BoInfo(bo.backing.map_offset, INVALID_ADDRESS, bo.address)
+
+    def sync_bo(self, handle: int, direction: SyncDirection, offset: int, size: int) -> None:
+        """SYNC_BO: memory is coherent, so nothing but the checks happens.
+
+        Raises:
+            NotFound: ``ENOENT`` for an unknown handle.
+            InvalidArgument: ``EINVAL`` for an offset outside the BO or a range that overflows.
+            Unsupported: ``EOPNOTSUPP`` for an imported BO, and for FROM_DEVICE: AIE4 has no debug BO to sync.
+        """
+        bo = self.bo(handle)
+        if bo.imported:
+            raise Unsupported(f"BO {handle} is imported: its exporter syncs it", "sync it through the file that made it")
+        if not 0 <= offset < bo.size or size < 0 or offset + size > INVALID_ADDRESS:
+            raise InvalidArgument(f"sync of {size} bytes at {offset} in BO {handle} of {bo.size}", "stay inside the BO")
+        if direction == SyncDirection.FROM_DEVICE:
+            raise Unsupported(
+                f"SYNC_BO from the device of BO {handle}: 7.2 ends it with a debug-BO sync that AIE4 does not have",
+                "leave it out: memory is coherent",
+            )
+
+    def prime_handle_to_fd(self, handle: int) -> int:
+        """PRIME_HANDLE_TO_FD: a descriptor that any file can import; the caller closes it."""
+        return self.function.memory.export(self.bo(handle))
+
+    def prime_fd_to_handle(self, fd: int) -> int:
+        """PRIME_FD_TO_HANDLE: the handle of the BO behind ``fd``; the same one each time."""
+        bo = self.function.memory.import_memory(fd, self.store)
+        with self._lock:
+            handle = next((handle for handle, known in self._objects.items() if known is bo), 0)
+        if handle:
+            self.function.memory.put(bo)
+            return handle
+        return self._publish(bo)
+
+    def gem_close(self, handle: int) -> None:
+        """GEM_CLOSE: the BO lives on while mappings, contexts or other handles hold it. ``EINVAL`` for an unknown handle."""
+        with self._lock:
+            bo = self._objects.pop(handle, None)
+        if bo is None:
+            raise NotFound(f"BO handle {handle} is not open", "close each handle once", errno=errno.EINVAL)
+        self.function.memory.put(bo)
+
+    def bo(self, handle: int) -> BufferObject:
+        """The BO of ``handle``; ``ENOENT`` if there is none."""
+        with self._lock:
+            bo = self._objects.get(handle)
+        if bo is None:
+            raise NotFound(f"BO handle {handle} is not open", "use a handle that create_bo or an import returned")
+        return bo
+
+    def map_target(self, offset: int, length: int) -> MapTarget:
+        """What mmap of the node at ``offset`` shows. A BO in it is not referenced for the caller.
+
+        Raises:
+            InvalidArgument: ``EINVAL`` for an offset that no BO or doorbell of this file has, or for too long a range.
+        """
+        if offset < MAP_OFFSET_BASE:
+            return self._doorbell(offset, length)
+        with self._lock:
+            bo = next((bo for bo in self._objects.values() if bo.backing.map_offset == offset), None)
+        if bo is None:
+            raise InvalidArgument(f"no BO of this file has mmap offset {offset:#x}", "use get_bo_info's map_offset")
+        if not 0 < length <= bo.size:
+            raise InvalidArgument(f"mapping {length} bytes of a BO of {bo.size}", "map at most the BO's size")
+        return MapTarget(bo.backing.fd, bo.backing.offset, page_align(length), bo)
+
+    @property
+    def bo_usage(self) -> tuple[int, int]:
+        """Bytes of all BOs, and of those that the runtime made for itself (type CMD)."""
+        with self._lock:
+            objects = list(self._objects.values())
+        return sum(bo.size for bo in objects), sum(bo.size for bo in objects if bo.internal)
+
+    # --- contexts --------------------------------------------------------------------------------------------------------
+
+    def create_hwctx(self, umq_bo: int, num_tiles: int, qos: Qos | None = None) -> ContextInfo:
+        """CREATE_HWCTX.
+
+        Raises:
+            Unsupported: ``EOPNOTSUPP`` on a PF, which manages and does not compute.
+            NotFound: ``ENOENT`` when ``umq_bo`` is no handle of a BO.
+            Busy: ``EBUSY`` when this file has 255 contexts.
+            InvalidArgument, MessageRefused: as :meth:`Vf.create_context`.
+        """
+        vf = self._vf("CREATE_HWCTX")
+        qos = qos or Qos()
+        hardware = vf.create_context(self.bo(umq_bo), num_tiles, qos.priority)
+        with self._lock:
+            for step in range(_MAX_CONTEXT):
+                handle = (self._next_context - 1 + step) % _MAX_CONTEXT + 1
+                if handle not in self._contexts:
+                    self._contexts[handle] = hardware
+                    self._next_context = handle + 1
+                    return ContextInfo(handle, hardware.doorbell_offset, 0)
+        vf.destroy_context(hardware)
+        raise Busy(f"this file has {_MAX_CONTEXT} contexts", "destroy one, or open the device again")
+
+    def destroy_hwctx(self, handle: int) -> None:
+        """DESTROY_HWCTX; ``EINVAL`` for an unknown handle."""
+        vf = self._vf("DESTROY_HWCTX", errno.EINVAL)
+        with self._lock:
+            context = self._contexts.pop(handle, None)
+        if context is None:
+            raise _no_context(handle)
+        vf.destroy_context(context)
+
+    def config_hwctx(self, handle: int, param: int, value: bytes | int) -> None:
+        """CONFIG_HWCTX: 7.2 has no configuration for AIE4 contexts (``EOPNOTSUPP``)."""
+        size = len(value) if isinstance(value, bytes) else 0
+        raise Unsupported(
+            f"CONFIG_HWCTX {ConfigParam(param).name if param in set(ConfigParam) else param} ({size} bytes) of context {handle}: "
+            "Linux 7.2 has none for AIE4",
+            "leave it out",
+        )
+
+    def exec_cmd(self, hwctx: int, command: int, arguments: tuple[int, ...] = (), type_: int = CommandType.EXEC_BUF) -> int:
+        """EXEC_CMD: AIE4 commands go through the host queue. Errors in the order of 7.2's checks, then ``EOPNOTSUPP``."""
+        if type_ != CommandType.EXEC_BUF:
+            raise InvalidArgument(f"command type {type_}", "use EXEC_BUF")
+        if len(arguments) > _MAX_ARGUMENTS:
+            raise InvalidArgument(f"{len(arguments)} argument BOs", f"give at most {_MAX_ARGUMENTS}")
+        with self._lock:
+            known = command in self._objects and all(handle in self._objects for handle in arguments)
+            context = hwctx in self._contexts
+        if not known:
+            raise NotFound(f"command BO {command} or an argument BO is not open", "create it first", errno=errno.EINVAL)
+        if not context:
+            raise _no_context(hwctx)
+        raise Unsupported("EXEC_CMD on AIE4: its contexts have a user-mode queue", "write a packet and ring the doorbell")
+
+    def wait_cmd(self, hwctx: int, sequence: int, timeout_ms: int = 0) -> None:
+        """WAIT_CMD: until command ``sequence`` of the context is done; 0 ms waits without end.
+
+        Raises:
+            InvalidArgument: ``EINVAL`` for an unknown context.
+            DeviceTimeout: ``ETIME``.
+        """
+        vf = self._vf("WAIT_CMD")
+        with self._lock:
+            context = self._contexts.get(hwctx)
+        if context is None:
+            raise _no_context(hwctx)
+        vf.wait(context, sequence, timeout_ms)
+
+    # --- information -----------------------------------------------------------------------------------------------------
+
+    def get_info(self, param: int, size: int) -> bytes:
+        """GET_INFO: 7.2 serves AIE_METADATA on a VF and nothing else (``EOPNOTSUPP``); at most ``size`` bytes come back."""
+        if isinstance(self.function, Vf) and param == InfoParam.AIE_METADATA:
+            return self.function.metadata()[:size]
+        name = InfoParam(param).name if param in set(InfoParam) else str(param)
+        raise Unsupported(
+            f"GET_INFO {name} of {self.function.name}: Linux 7.2 serves AIE_METADATA of a VF alone",
+            "ask a VF for AIE_METADATA",
+        )
+
+    def get_array(self, param: int, element_size: int, count: int) -> tuple[int, int, bytes]:
+        """GET_ARRAY: 7.2 has none for AIE4 (``EOPNOTSUPP``)."""
+        raise Unsupported(f"GET_ARRAY {param} ({count} x {element_size} bytes): Linux 7.2 has none for AIE4", "leave it out")
+
+    def set_state(self, param: int, data: bytes) -> None:
+        """SET_STATE: 7.2 has none for AIE4 (``EOPNOTSUPP``)."""
+        raise Unsupported(f"SET_STATE {param} ({len(data)} bytes): Linux 7.2 has none for AIE4", "leave it out")
+
+    # --- life ------------------------------------------------------------------------------------------------------------
+
+    def close(self) -> None:
+        """Destroys contexts and closes handles, as the last close of the file. May be called twice."""
+        with self._lock:
+            if self._closed:
+                return
+            self._closed = True
+            contexts = list(self._contexts.values())
+            objects = list(self._objects.values())
+            self._contexts.clear()
+            self._objects.clear()
+        if isinstance(self.function, Vf):
+            for context in contexts:
+                self.function.destroy_context(context)
+        for bo in objects:
+            self.function.memory.put(bo)
+        self.function.remove_client(self)
+
+    def _vf(self, what: str, number: int = errno.EOPNOTSUPP) -> Vf:
+        if not isinstance(self.function, Vf):
+            raise Unsupported(
+                f"{what} on {self.function.name}: a PF has no queues", "create a VF and open its node", errno=number
+            )
+        return self.function
+
+    def _publish(self, bo: BufferObject) -> int:
+        with self._lock:
+            if not self._closed:
+                handle = next(handle for handle in range(1, len(self._objects) + 2) if handle not in self._objects)
+                self._objects[handle] = bo
+                return handle
+        self.function.memory.put(bo)
+        raise DeviceGone("this file is closed", "open the device again", errno=errno.EBADF)
+
+    def _doorbell(self, offset: int, length: int) -> MapTarget:
+        vf = self._vf("mmap of a doorbell")
+        with self._lock:
+            known = offset in {context.doorbell_offset for context in self._contexts.values()}
+        if not known:
+            raise InvalidArgument(f"no context of this file has doorbell offset {offset:#x}", "use create_hwctx's umq_doorbell")
+        if not 0 < length <= PAGE_SIZE:
+            raise InvalidArgument(f"mapping {length} bytes of a doorbell", "map one page")
+        page = vf.doorbell_page(offset)
+        return MapTarget(page.fd, page.offset, PAGE_SIZE)
+
+
+def _no_context(handle: int) -> InvalidArgument:
+    return InvalidArgument(f"context handle {handle} is not open", "use the handle that create_hwctx returned")

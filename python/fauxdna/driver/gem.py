@@ -1,0 +1,173 @@
+"""Buffer objects of one function: memory, device address, references, export and import. Mirrors ``amdxdna_gem.c``.
+
+Choices: memory is coherent, so SYNC_BO checks its arguments and has nothing to flush; a BO has its device address from creation
+(Linux maps it when the first handle opens).
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from fauxdna.abi.uapi import BoType
+from fauxdna.bus import Bus, BusError, DmaAccess
+
+from .errors import DeviceError, InvalidArgument, OutOfSpace, Unsupported
+from .memory import PAGE_SIZE, AddressAllocator, Backing, BackingStore, page_align
+
+_READ_WRITE = DmaAccess.READ | DmaAccess.WRITE
+_Identity = tuple[int, int, int]
+
+
+class BufferObject:
+    """One BO. It lives while a handle, a mapping or a context holds a reference."""
+
+    def __init__(self, type_: BoType, store: BackingStore, backing: Backing, address: int, *, internal: bool) -> None:
+        self.type = type_
+        self.store = store
+        self.backing = backing
+        self.address = address
+        """Where the device sees it."""
+        self.internal = internal
+        """Counted as the runtime's own in the BO usage (created with type CMD)."""
+        self.imported = False
+        self.exportable = True
+        self.references = 1
+
+    @property
+    def size(self) -> int:
+        """Bytes, a multiple of the page size."""
+        return self.backing.length
+
+    @property
+    def identity(self) -> _Identity:
+        """What tells two memories apart."""
+        status = os.fstat(self.backing.fd)
+        return status.st_dev, status.st_ino, self.backing.offset
+
+
+class BufferManager:
+    """All BOs of one function."""
+
+    def __init__(self, bus: Bus) -> None:
+        self._bus = bus
+        self._addresses = AddressAllocator()
+        self._objects: dict[_Identity, BufferObject] = {}
+        self._lock = threading.Lock()
+
+    @property
+    def count(self) -> int:
+        """BOs alive."""
+        return len(self._objects)
+
+    @property
+    def mapped_bytes(self) -> int:
+        """Bytes of device address space in use."""
+        return self._addresses.taken
+
+    def create(self, size: int, type_: BoType, store: BackingStore) -> BufferObject:
+        """A zeroed BO of ``size`` bytes, rounded up to pages, with one reference.
+
+        Raises:
+            InvalidArgument: ``EINVAL`` for a type that AIE4 has no memory for: there is no device heap.
+            OutOfSpace: ``ENOSPC`` for size 0 (as Linux's mmap-offset allocator), ``ENOMEM`` when memory or addresses run out.
+        """
+        if type_ in (BoType.DEV_HEAP, BoType.DEV):
+            raise InvalidArgument(f"BO type {type_.name}: an AIE4 function has a device heap of 0 bytes", "use type SHARE")
+        if type_ not in (BoType.SHARE, BoType.CMD):
+            raise InvalidArgument(f"BO type {int(type_)} is none of SHARE and CMD", "use type SHARE")
+        if size <= 0:
+            raise OutOfSpace(f"a BO of {size} bytes has no pages", "ask for at least 1 byte")
+        if size >= 1 << 47:
+            raise OutOfSpace(f"a BO of {size} bytes exceeds the 47-bit device address space", "ask for less", errno=errno.ENOMEM)
+        backing = store.allocate(page_align(size))
+        return self._add(BoType.SHARE, store, backing, internal=type_ is BoType.CMD)
+
+    def import_memory(self, fd: int, store: BackingStore) -> BufferObject:
+        """The BO behind an exported descriptor, or a new one over the memory of ``fd`` (a memfd), with one more reference.
+
+        Raises:
+            InvalidArgument: ``EBADF`` for a closed descriptor, ``EINVAL`` for one that is no memory (Linux: no dma-buf).
+        """
+        try:
+            status = os.fstat(fd)
+        except OSError as error:
+            raise InvalidArgument(f"file descriptor {fd} is not open", "pass one from an export", errno=errno.EBADF) from error
+        if not stat.S_ISREG(status.st_mode) or not status.st_size or status.st_size % PAGE_SIZE:
+            raise InvalidArgument(
+                f"file descriptor {fd} is no exported buffer (a memfd of whole pages)", "pass one that prime_handle_to_fd made"
+            )
+        with self._lock:
+            known = self._objects.get((status.st_dev, status.st_ino, 0))
+            if known is not None:
+                known.references += 1
+                return known
+        backing = store.adopt(fd, 0, status.st_size)
+        made = self._add(BoType.SHARE, store, backing, internal=False)
+        made.imported = True
+        return made
+
+    def export(self, bo: BufferObject) -> int:
+        """A new descriptor of ``bo``'s memory. ``EOPNOTSUPP`` for a BO made of someone's own memory, as in Linux."""
+        if not bo.exportable:
+            raise Unsupported("a BO made from the caller's memory is private", "export the memory it was made from")
+        return bo.store.export(bo.backing)
+
+    def get(self, bo: BufferObject) -> BufferObject:
+        """Takes one more reference."""
+        with self._lock:
+            bo.references += 1
+        return bo
+
+    def put(self, bo: BufferObject) -> None:
+        """Drops a reference; the last one unmaps the BO from the device and gives its memory back."""
+        with self._lock:
+            bo.references -= 1
+            if bo.references:
+                return
+            del self._objects[bo.identity]
+        self._bus.dma_unmap(bo.address, bo.size)
+        self._addresses.free(bo.address)
+        bo.store.release(bo.backing)
+
+    @contextmanager
+    def driver_memory(self, length: int, store: BackingStore, alignment: int = PAGE_SIZE) -> Iterator[tuple[Backing, int]]:
+        """Memory for the driver's own use (firmware images, work buffer), with its device address, for the block's duration."""
+        backing = store.allocate(page_align(length))
+        try:
+            address = self._map(backing, alignment)
+            try:
+                yield backing, address
+            finally:
+                self._bus.dma_unmap(address, backing.length)
+                self._addresses.free(address)
+        finally:
+            store.release(backing)
+
+    def _add(self, type_: BoType, store: BackingStore, backing: Backing, *, internal: bool) -> BufferObject:
+        try:
+            address = self._map(backing, PAGE_SIZE)
+        except Exception:
+            store.release(backing)
+            raise
+        bo = BufferObject(type_, store, backing, address, internal=internal)
+        with self._lock:
+            self._objects[bo.identity] = bo
+        return bo
+
+    def _map(self, backing: Backing, alignment: int) -> int:
+        address = self._addresses.allocate(backing.length, alignment)
+        try:
+            self._bus.dma_map(address, backing.fd, backing.offset, backing.length, _READ_WRITE)
+        except BusError as error:
+            self._addresses.free(address)
+            raise DeviceError(
+                f"the bus did not map {backing.length} bytes at device address {address:#x} ({error.strerror})",
+                "close buffers that are no longer used",
+                errno=error.errno,
+            ) from error
+        return address

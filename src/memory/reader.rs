@@ -1,0 +1,196 @@
+//! One thread's way into an address space: lookups that hit a small cache, copies, and the promise that unmap waits for.
+
+use std::cell::{Cell, RefCell};
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{Ordering, fence};
+
+use super::space::{AddressSpace, Pin, Region, Snapshot};
+use super::{HostMemory, MemoryFault, MemoryFaultKind, PROT_READ, PROT_WRITE, copy};
+
+/// Regions met lately, by page of the address.
+const CACHE: usize = 16;
+
+/// A reader of one [`AddressSpace`]; [`Reader::enter`] gives access.
+pub struct Reader {
+    space: Arc<AddressSpace>,
+    pin: Arc<Pin>,
+    snapshot: RefCell<Arc<Snapshot>>,
+    generation: Cell<u64>,
+    cache: [Cell<Option<Region>>; CACHE],
+}
+
+impl Reader {
+    pub(super) fn new(space: Arc<AddressSpace>, pin: Arc<Pin>, snapshot: Arc<Snapshot>) -> Self {
+        let generation = Cell::new(snapshot.generation);
+        Self {
+            space,
+            pin,
+            snapshot: RefCell::new(snapshot),
+            generation,
+            cache: [const { Cell::new(None) }; CACHE],
+        }
+    }
+
+    /// Access until the guard is dropped. Unmapping waits for the guard's next access, or for its end.
+    #[inline]
+    pub fn enter(&self) -> Access<'_> {
+        self.refresh();
+        Access { reader: self }
+    }
+
+    /// Shows the newest generation as ours, and works with its snapshot.
+    #[inline]
+    fn refresh(&self) {
+        loop {
+            let generation = self.generation.get();
+            self.pin.0.store(generation, Ordering::SeqCst);
+            fence(Ordering::SeqCst);
+            // Either this sees a change, or whoever makes the change sees the pin: both sides store, fence, then load.
+            if self.space.generation.load(Ordering::SeqCst) == generation {
+                return;
+            }
+            self.reload();
+        }
+    }
+
+    #[cold]
+    fn reload(&self) {
+        let newest = self.space.current();
+        self.cache.iter().for_each(|cached| cached.set(None));
+        self.generation.set(newest.generation);
+        *self.snapshot.borrow_mut() = newest;
+    }
+
+    /// The region that holds `address`, by cache.
+    #[inline]
+    fn find(&self, address: u64) -> Option<Region> {
+        if self.space.generation.load(Ordering::Relaxed) != self.generation.get() {
+            self.refresh();
+        }
+        let cached = &self.cache[((address >> 12) ^ (address >> 20)) as usize % CACHE];
+        if let Some(region) = cached.get()
+            && address.wrapping_sub(region.start) < region.length
+        {
+            return Some(region);
+        }
+        let region = *self.snapshot.borrow().find(address)?;
+        cached.set(Some(region));
+        Some(region)
+    }
+
+    /// The pointer to an access that lies in one region, or `None` for one that needs [`Snapshot::walk`].
+    #[inline]
+    fn single(&self, address: u64, length: usize, prot: u32) -> Result<Option<Region>, MemoryFault> {
+        let fault = |kind| MemoryFault {
+            address,
+            length: length as u64,
+            kind,
+        };
+        let region = self.find(address).ok_or(fault(MemoryFaultKind::Unmapped))?;
+        if region.length - (address - region.start) < length as u64 {
+            return Ok(None);
+        }
+        region.refuses(prot).map_or(Ok(Some(region)), |kind| Err(fault(kind)))
+    }
+}
+
+impl Drop for Reader {
+    fn drop(&mut self) {
+        self.space.forget(&self.pin);
+    }
+}
+
+impl fmt::Debug for Reader {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "Reader of {:?}", self.space)
+    }
+}
+
+/// Access to an address space, for as long as one slice of work takes.
+pub struct Access<'a> {
+    reader: &'a Reader,
+}
+
+impl HostMemory for Access<'_> {
+    #[inline]
+    fn read(&self, address: u64, out: &mut [u8]) -> Result<(), MemoryFault> {
+        if out.is_empty() {
+            return Ok(());
+        }
+        let poisoned = match self.reader.single(address, out.len(), PROT_READ)? {
+            Some(region) => {
+                // SAFETY: the access lies inside the region, which stays mapped until this reader shows a newer generation.
+                unsafe {
+                    copy::copy(
+                        out.as_mut_ptr(),
+                        region.pointer.add((address - region.start) as usize),
+                        out.len(),
+                    )
+                };
+                region.guard.poisoned()
+            }
+            None => {
+                let (pointer, mut poisoned) = (out.as_mut_ptr(), false);
+                self.reader
+                    .snapshot
+                    .borrow()
+                    .walk(address, out.len(), PROT_READ, |region, offset, done, count| {
+                        // SAFETY: as above, and `walk` gives ranges inside `out`.
+                        unsafe { copy::copy(pointer.add(done), region.pointer.add(offset), count) };
+                        poisoned |= region.guard.poisoned();
+                    })?;
+                poisoned
+            }
+        };
+        if poisoned { Err(poison(address, out.len())) } else { Ok(()) }
+    }
+
+    #[inline]
+    fn write(&self, address: u64, data: &[u8]) -> Result<(), MemoryFault> {
+        if data.is_empty() {
+            return Ok(());
+        }
+        let poisoned = match self.reader.single(address, data.len(), PROT_WRITE)? {
+            Some(region) => {
+                // SAFETY: the access lies inside the region, which is writable and stays mapped until this reader shows a newer
+                // generation.
+                unsafe {
+                    copy::copy(
+                        region.pointer.add((address - region.start) as usize),
+                        data.as_ptr(),
+                        data.len(),
+                    )
+                };
+                region.guard.poisoned()
+            }
+            None => {
+                let mut poisoned = false;
+                self.reader
+                    .snapshot
+                    .borrow()
+                    .walk(address, data.len(), PROT_WRITE, |region, offset, done, count| {
+                        // SAFETY: as above, and `walk` gives ranges inside `data`.
+                        unsafe { copy::copy(region.pointer.add(offset), data.as_ptr().add(done), count) };
+                        poisoned |= region.guard.poisoned();
+                    })?;
+                poisoned
+            }
+        };
+        if poisoned { Err(poison(address, data.len())) } else { Ok(()) }
+    }
+}
+
+fn poison(address: u64, length: usize) -> MemoryFault {
+    MemoryFault {
+        address,
+        length: length as u64,
+        kind: MemoryFaultKind::Poisoned,
+    }
+}
+
+impl Drop for Access<'_> {
+    fn drop(&mut self) {
+        self.reader.pin.0.store(0, Ordering::Release);
+    }
+}

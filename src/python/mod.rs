@@ -1,0 +1,4 @@
+//! The core as Python sees it: `fauxdna._core`. Nothing outside this directory and `lib.rs` knows Python.
+
+pub mod memory;
+pub mod queue;

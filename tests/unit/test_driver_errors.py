@@ -1,0 +1,31 @@
+"""The exception tree: errno, sentence and remedy."""
+
+from __future__ import annotations
+
+import errno
+import inspect
+import pickle
+
+import pytest
+from fauxdna.driver import errors
+
+KINDS = [kind for _, kind in inspect.getmembers(errors, inspect.isclass) if issubclass(kind, errors.FauxdnaError)]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_error_is_an_oserror_with_errno_problem_and_remedy(kind: type[errors.FauxdnaError]) -> None:
+    error = kind("queue BO 3 has 16 bytes", "create a larger one")
+    assert isinstance(error, OSError)
+    assert error.errno == kind.default_errno
+    assert str(error) == f"queue BO 3 has 16 bytes; create a larger one [{errno.errorcode[error.errno]}]"
+    again = pickle.loads(pickle.dumps(error))
+    assert (type(again), str(again), again.errno) == (kind, str(error), error.errno)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_error_is_in_the_drawing(kind: type[errors.FauxdnaError]) -> None:
+    assert kind.__name__ in (errors.__doc__ or "")
+
+
+def test_an_errno_can_be_given() -> None:
+    assert errors.NotFound("context 9", "create it", errno=errno.EINVAL).errno == errno.EINVAL

@@ -1,0 +1,159 @@
+"""Buffer objects and memory of the driver, without a device."""
+
+from __future__ import annotations
+
+import errno
+import mmap
+import os
+
+import pytest
+from fake_bus import FakeBus
+from fauxdna.abi.uapi import MAP_OFFSET_BASE, BoType
+from fauxdna.bus import BusError
+from fauxdna.driver import BufferManager, MemfdStore, SharedFileStore
+from fauxdna.driver.errors import DeviceError, FauxdnaError, InvalidArgument, OutOfSpace, Unsupported
+from fauxdna.driver.memory import ADDRESS_BASE, AddressAllocator
+
+
+@pytest.fixture
+def bus() -> FakeBus:
+    return FakeBus()
+
+
+@pytest.fixture
+def manager(bus: FakeBus) -> BufferManager:
+    return BufferManager(bus)
+
+
+def test_a_bo_is_zeroed_rounded_up_and_mapped_for_the_device(bus: FakeBus, manager: BufferManager) -> None:
+    bo = manager.create(5000, BoType.SHARE, MemfdStore())
+    assert bo.size == 8192
+    assert bus.dma_bytes(bo.address, 8192) == bytes(8192)
+    os.pwrite(bo.backing.fd, b"seen", 4096)
+    assert bus.dma_bytes(bo.address, 8192)[4096:4100] == b"seen"
+    manager.put(bo)
+    assert not bus.dma
+    assert manager.count == manager.mapped_bytes == 0
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(bo.backing.fd)
+
+
+def test_memory_stays_until_the_last_reference(bus: FakeBus, manager: BufferManager) -> None:
+    bo = manager.get(manager.create(1, BoType.CMD, MemfdStore()))
+    manager.put(bo)
+    assert bo.address in bus.dma
+    manager.put(bo)
+    assert not bus.dma
+
+
+@pytest.mark.parametrize(
+    ("size", "type_", "number"),
+    [(0, 1, errno.ENOSPC), (1 << 60, 1, errno.ENOMEM), (4096, 2, errno.EINVAL), (4096, 3, errno.EINVAL), (4096, 0, errno.EINVAL)],
+)
+def test_refused_sizes_and_types(manager: BufferManager, size: int, type_: int, number: int) -> None:
+    with pytest.raises(FauxdnaError) as caught:
+        manager.create(size, BoType(type_), MemfdStore())
+    assert caught.value.errno == number
+
+
+def test_an_exported_bo_can_be_imported_and_is_the_same_object(manager: BufferManager) -> None:
+    bo = manager.create(4096, BoType.SHARE, MemfdStore())
+    fd = manager.export(bo)
+    assert manager.import_memory(fd, MemfdStore()) is bo
+    assert bo.references == 2
+    os.close(fd)
+
+
+def test_an_exported_descriptor_can_not_shrink_the_memory(manager: BufferManager) -> None:
+    fd = manager.export(manager.create(8192, BoType.SHARE, MemfdStore()))
+    with pytest.raises(PermissionError):
+        os.ftruncate(fd, 4096)
+    os.close(fd)
+
+
+def test_a_foreign_memfd_becomes_an_imported_bo(bus: FakeBus, manager: BufferManager) -> None:
+    fd = os.memfd_create("foreign")
+    os.ftruncate(fd, 8192)
+    os.pwrite(fd, b"theirs", 0)
+    bo = manager.import_memory(fd, MemfdStore())
+    os.close(fd)
+    assert bo.imported
+    assert bus.dma_bytes(bo.address, 6) == b"theirs"
+
+
+def test_what_is_no_buffer_is_not_imported(manager: BufferManager) -> None:
+    read, write = os.pipe()
+    with pytest.raises(InvalidArgument) as caught:
+        manager.import_memory(read, MemfdStore())
+    assert caught.value.errno == errno.EINVAL
+    os.close(read)
+    os.close(write)
+    with pytest.raises(InvalidArgument) as caught:
+        manager.import_memory(read, MemfdStore())
+    assert caught.value.errno == errno.EBADF
+
+
+def test_a_bus_that_refuses_leaves_nothing_behind(bus: FakeBus, manager: BufferManager) -> None:
+    def refuse(*_: object) -> None:
+        raise BusError(errno.ENOSPC, "65535 mappings")
+
+    bus.dma_map = refuse  # type: ignore[method-assign]
+    before = len(os.listdir("/proc/self/fd"))
+    with pytest.raises(DeviceError, match="65535 mappings") as caught:
+        manager.create(4096, BoType.SHARE, MemfdStore())
+    assert caught.value.errno == errno.ENOSPC
+    assert len(os.listdir("/proc/self/fd")) == before
+    assert manager.mapped_bytes == 0
+
+
+def test_map_offsets_are_never_used_twice(manager: BufferManager) -> None:
+    store = MemfdStore()
+    offsets = []
+    for _ in range(3):
+        bo = manager.create(8192, BoType.SHARE, store)
+        offsets.append(bo.backing.map_offset)
+        manager.put(bo)
+    assert offsets == [MAP_OFFSET_BASE, MAP_OFFSET_BASE + 8192, MAP_OFFSET_BASE + 16384]
+
+
+def test_a_shared_file_store_punches_memory_out_and_never_reuses_a_range(manager: BufferManager) -> None:
+    fd = os.memfd_create("node")
+    store = SharedFileStore(fd, 64 << 20, base=1 << 20)
+    bo = manager.create(1 << 20, BoType.SHARE, store)
+    assert bo.backing.map_offset == bo.backing.offset == 1 << 20
+    os.pwrite(fd, b"\xff" * (1 << 20), bo.backing.offset)
+    used = os.fstat(fd).st_blocks
+    manager.put(bo)
+    assert os.fstat(fd).st_blocks <= used - (1 << 20) // 512
+    again = manager.create(4096, BoType.SHARE, store)
+    assert again.backing.offset == 2 << 20
+    with pytest.raises(Unsupported):
+        manager.export(again)
+    with pytest.raises(OutOfSpace) as caught:
+        manager.create(64 << 20, BoType.SHARE, store)
+    assert caught.value.errno == errno.ENOMEM
+    os.close(fd)
+
+
+def test_driver_memory_ends_with_its_block(bus: FakeBus, manager: BufferManager) -> None:
+    with manager.driver_memory(100, MemfdStore(), 1 << 16) as (backing, address):
+        assert address % (1 << 16) == 0
+        assert bus.dma[address][2] == backing.length == mmap.PAGESIZE
+    assert not bus.dma
+
+
+def test_addresses_are_first_fit_aligned_and_coalesce() -> None:
+    space = AddressAllocator(0x10000, 0x20000)
+    a, b, c = space.allocate(0x1000), space.allocate(0x1001), space.allocate(0x1000, 0x4000)
+    assert (a, b, c) == (0x10000, 0x11000, 0x14000)
+    space.free(b)
+    assert space.allocate(0x3000) == 0x11000
+    for address in (a, 0x11000, c):
+        space.free(address)
+    assert space.allocate(0x10000) == 0x10000
+    with pytest.raises(OutOfSpace):
+        space.allocate(1)
+
+
+def test_addresses_start_above_4_gib(manager: BufferManager) -> None:
+    assert manager.create(1, BoType.SHARE, MemfdStore()).address == ADDRESS_BASE
