@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from fauxdna.abi import messages
 from fauxdna.abi.messages import PF_STATES, PROTOCOL_5_10, VF_STATES, State, Status
 

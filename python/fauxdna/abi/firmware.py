@@ -41,7 +41,7 @@ HEADER = Struct(
         Field("device_id", "u16", doc="PCI device id of the PF that may load it"),
         Field("revision_id", "u8"),
         Field("reserved0", "u8"),
-        Field("protocol_major", "u16", doc="of the mailbox protocol; of the control code for a cert image"),
+        Field("protocol_major", "u16", doc="mailbox protocol of the release; npu and cert images have to agree"),
         Field("protocol_minor", "u16"),
         Field("payload_length", "u32"),
         Field("key_id", "u8", count=KEY_ID_SIZE),
