@@ -1,0 +1,119 @@
+"""A die: one PF, its VFs, one engine, power, and the firmware that runs on it."""
+
+from __future__ import annotations
+
+from threading import RLock
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+from fauxdna import _core
+from fauxdna.abi import array, pci
+from fauxdna.firmware import Image, development_public_key
+from fauxdna.log import Log
+
+from .firmware import ManagementFirmware
+from .function import Function
+from .pf import PfBlocks, PhysicalFunction
+from .power import Power
+from .psp import Psp, PspServices
+from .smu import Smu
+from .vf import VirtualFunction
+
+
+class Die:
+    """One NPU. Close it: it owns threads, memory and file descriptors.
+
+    Args:
+        bdf: Name of the PF; VFs follow it by routing id.
+        columns: Columns of the array.
+        total_vfs: VFs that can be enabled (0: no SR-IOV capability).
+        root_key: Whose firmware the PSP accepts; the development key by default.
+        log: Where device and firmware write; a new one by default.
+        engine: What runs contexts; a new one by default.
+    """
+
+    def __init__(
+        self,
+        bdf: str = "0000:05:00.0",
+        *,
+        columns: int = array.COLUMNS,
+        total_vfs: int = pci.TOTAL_VFS,
+        root_key: Ed25519PublicKey | None = None,
+        log: Log | None = None,
+        engine: _core.Engine | None = None,
+    ) -> None:
+        self.columns = columns
+        self.log = Log() if log is None else log
+        self.engine = _core.Engine(columns) if engine is None else engine
+        self.power = Power(self.engine)
+        self.firmware: ManagementFirmware | None = None
+        self._lock = RLock()
+        self._routing_id = pci.routing_id(bdf)
+        self._domain = int(bdf.split(":")[0], 16)
+        self.vfs: list[VirtualFunction] = []
+        self.pf = PhysicalFunction(bdf, total_vfs, self, self.log, self._lock)
+        services = PspServices(self.pf.read_memory, self._start_firmware, self._stop_firmware, lambda: self.power.on)
+        self.psp = Psp(services, root_key or development_public_key(), self.log.logger(bdf, "psp"))
+        smu = Smu(self.power, self._power_off, self.log.logger(bdf, "smu"))
+        self.pf.attach(PfBlocks(self.psp, smu))
+
+    def functions(self) -> dict[str, Function]:
+        """The functions that are on the bus now, by BDF, the PF first."""
+        with self._lock:
+            return {function.bdf: function for function in (self.pf, *self.vfs)}
+
+    def enable_vfs(self, count: int) -> None:
+        """VFs 0 to ``count`` - 1 appear on the bus; firmware serves those that it has been told to create."""
+        for index in range(count):
+            routing = self._routing_id + pci.FIRST_VF_OFFSET + index * pci.VF_STRIDE
+            vf = VirtualFunction(
+                pci.bdf(self._domain, routing),
+                index,
+                self.log,
+                self._lock,
+                vanish=self._vf_vanishes,
+                appear=self._vf_appears,
+                kick=self.engine.kick,
+            )
+            self.vfs.append(vf)
+            self._vf_appears(vf)
+        self.pf.log.info(f"{count} VFs enabled")
+
+    def disable_vfs(self) -> None:
+        """All VFs vanish: their contexts end, and whoever holds one reads all ones."""
+        for vf in self.vfs:
+            self._vf_vanishes(vf)
+            vf.remove()
+        self.pf.log.info(f"{len(self.vfs)} VFs disabled")
+        self.vfs.clear()
+
+    def close(self) -> None:
+        """Ends everything; may be called twice."""
+        with self._lock:
+            if self.pf.removed:
+                return
+            self.pf.release()
+            self.pf.remove()
+            self.engine.close()
+
+    def _start_firmware(self, npu: Image, cert: Image) -> None:
+        self.firmware = ManagementFirmware(npu, cert, self.pf, self.engine, self.columns, self.log)
+        for vf in self.vfs:
+            self.firmware.vf_appeared(vf)
+
+    def _stop_firmware(self) -> None:
+        if self.firmware is not None:
+            self.firmware.stop()
+            self.firmware = None
+
+    def _power_off(self) -> None:
+        """Without power, firmware and its images are gone."""
+        self.psp.reset()
+
+    def _vf_appears(self, vf: VirtualFunction) -> None:
+        if self.firmware is not None:
+            self.firmware.vf_appeared(vf)
+
+    def _vf_vanishes(self, vf: VirtualFunction) -> None:
+        if self.firmware is not None:
+            self.firmware.vf_vanished(vf)

@@ -1,0 +1,5 @@
+"""Owners of dies: who makes a die and lets hosts reach its functions. The only importer of ``fauxdna.device``."""
+
+from .local import LocalDie
+
+__all__ = ["LocalDie"]
