@@ -17,6 +17,10 @@ impl<'a> Fields<'a> {
         self.u32(offset).cast_signed()
     }
 
+    pub(super) fn f32(self, offset: usize) -> f32 {
+        f32::from_bits(self.u32(offset))
+    }
+
     /// The field as a count: at least 1.
     pub(super) fn count(self, offset: usize) -> Result<u64, u32> {
         match self.u32(offset) {

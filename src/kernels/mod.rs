@@ -4,14 +4,27 @@
 //! has a scalar, an AVX2 and an AVX-512 form that give identical bytes. Descriptors and addresses are untrusted: each family first
 //! turns them into a checked plan (`operand`), and only a plan that lies wholly in memory is carried out.
 
+mod binary;
 mod conv2d;
 mod conv2d_wide;
+mod convert;
+mod depthwise;
+mod element;
 mod fields;
+mod functions;
 mod movement;
+mod normalise;
 mod operand;
+mod pool;
+mod reduce;
 mod rounding;
 mod simd;
 mod stage;
+mod table;
+#[cfg(target_arch = "x86_64")]
+mod table_avx512;
+mod unary;
+mod window;
 
 pub use simd::Simd;
 
@@ -101,6 +114,15 @@ pub fn execute(code: u32, descriptor: &[u8], operands: &[u32], memory: &mut [u8]
     let simd = simd.supported();
     match code {
         opcode::CONV2D => conv2d::execute(fields, operands, memory, simd),
+        opcode::DEPTHWISE => depthwise::execute(fields, operands, memory, simd),
+        opcode::POOL => pool::execute(fields, operands, memory, simd),
+        opcode::REDUCE => reduce::reduce(fields, operands, memory, simd),
+        opcode::REQUANTISE => reduce::requantise(fields, operands, memory, simd),
+        opcode::BINARY => binary::execute(fields, operands, memory, simd),
+        opcode::TABLE => table::execute(fields, operands, memory, simd),
+        opcode::CONVERT => convert::execute(fields, operands, memory, simd),
+        opcode::UNARY => unary::execute(fields, operands, memory, simd),
+        opcode::NORMALISE => normalise::execute(fields, operands, memory, simd),
         opcode::COPY => movement::copy(fields, operands, memory),
         opcode::FILL => movement::fill(fields, operands, memory),
         opcode::PACK => movement::pack(fields, operands, memory),

@@ -83,3 +83,63 @@ pub(super) fn apart(dimensions: &[(u64, u64)], run: u64) -> Result<(), u32> {
     }
     Ok(())
 }
+
+/// [`disjoint`], but an element-wise operation may write `output` exactly over `input`: same address, element size and, if there is
+/// more than one row, same pitch. Such operations read a row's elements before they write them.
+pub(super) fn disjoint_or_same(output: &Rows, input: &Rows) -> Result<(), u32> {
+    let same = output.range.start == input.range.start
+        && output.element == input.element
+        && output.run == input.run
+        && (output.rows == 1 || output.pitch == input.pitch);
+    if same {
+        Ok(())
+    } else {
+        disjoint(&output.range, &[&input.range])
+    }
+}
+
+/// An operand of `rows` rows, `pitch` bytes apart, of `run` elements of `element` bytes.
+#[derive(Clone, Debug)]
+pub(super) struct Rows {
+    pub range: Range<usize>,
+    pub rows: u64,
+    pub pitch: u64,
+    pub run: u64,
+    pub element: u64,
+}
+
+impl Rows {
+    /// Places rows of elements of type `kind` at `address`.
+    pub(super) fn place(memory: &[u8], address: u32, shape: (u64, u64), pitch: u64, kind: u32) -> Result<Self, u32> {
+        let (rows, run) = shape;
+        let element = element_size(kind)?;
+        work(&[rows, run])?;
+        aligned(&[pitch], element)?;
+        let range = place(memory, address, extent(&[(rows, pitch)], run * element), element)?;
+        Ok(Self {
+            range,
+            rows,
+            pitch,
+            run,
+            element,
+        })
+    }
+
+    /// Places an output: its rows must lie apart.
+    pub(super) fn place_output(memory: &[u8], address: u32, shape: (u64, u64), pitch: u64, kind: u32) -> Result<Self, u32> {
+        let rows = Self::place(memory, address, shape, pitch, kind)?;
+        apart(&[(shape.0, pitch)], shape.1 * rows.element)?;
+        Ok(rows)
+    }
+
+    /// First byte of element `column` of row `row`.
+    #[inline(always)]
+    pub(super) fn at(&self, row: usize, column: usize) -> usize {
+        self.range.start + row * self.pitch as usize + column * self.element as usize
+    }
+
+    /// Whether no byte lies between rows, so that they may be taken as one.
+    pub(super) fn is_dense(&self) -> bool {
+        self.rows == 1 || self.pitch == self.run * self.element
+    }
+}

@@ -58,8 +58,13 @@ impl Simd {
         self.min(Self::best())
     }
 
-    #[cfg(target_arch = "x86_64")]
     fn best() -> Self {
+        static LEVEL: OnceLock<Simd> = OnceLock::new();
+        *LEVEL.get_or_init(Self::probe)
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    fn probe() -> Self {
         let avx2 = is_x86_feature_detected!("avx2");
         let avx512 = is_x86_feature_detected!("avx512f")
             && is_x86_feature_detected!("avx512bw")
@@ -75,7 +80,7 @@ impl Simd {
     }
 
     #[cfg(not(target_arch = "x86_64"))]
-    fn best() -> Self {
+    fn probe() -> Self {
         Self::Scalar
     }
 }

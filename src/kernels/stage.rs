@@ -184,11 +184,9 @@ impl Stage {
     /// SCALE to 8 or 16 bits: one float product, rounded half to even; a NaN becomes the lower bound.
     #[inline(always)]
     fn quantise(&self, value: i32, bias: i32, scale: f32) -> i32 {
-        let product = value.wrapping_add(bias) as f32 * scale;
-        let product = if product > -FLOAT_BOUND { product } else { -FLOAT_BOUND };
-        let product = if product < FLOAT_BOUND { product } else { FLOAT_BOUND };
-        let rounded = (product + ROUNDER).to_bits().wrapping_sub(ROUNDER.to_bits()).cast_signed();
-        (rounded + self.zero).max(self.low).min(self.high)
+        (round_bounded(value.wrapping_add(bias) as f32 * scale) + self.zero)
+            .max(self.low)
+            .min(self.high)
     }
 
     #[inline(always)]
@@ -243,6 +241,14 @@ impl Stage {
         };
         result.max(self.low).min(self.high)
     }
+}
+
+/// `value`, held within ±[`FLOAT_BOUND`], rounded half to even; a NaN becomes the lower bound.
+#[inline(always)]
+pub(super) fn round_bounded(value: f32) -> i32 {
+    let value = if value > -FLOAT_BOUND { value } else { -FLOAT_BOUND };
+    let value = if value < FLOAT_BOUND { value } else { FLOAT_BOUND };
+    (value + ROUNDER).to_bits().wrapping_sub(ROUNDER.to_bits()).cast_signed()
 }
 
 /// SCALE to F32: the products themselves; any NaN is the one canonical NaN, so that all levels give the same bytes.

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 import numpy as np
 import numpy.typing as npt
 import pytest
+
 from fauxdna import _core
 from fauxdna.abi.tile_program import OPERATIONS, Fault, Opcode
 

@@ -8,9 +8,10 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 from _tile import Tile, fault, pack_weights, pad_channels, quantise, run
-from fauxdna.abi.tile_program import ElementType, Fault, Opcode, OutputFlags, Requantise
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+from fauxdna.abi.tile_program import ElementType, Fault, Opcode, OutputFlags, Requantise
 
 Integers = npt.NDArray[np.int64]
 
@@ -254,16 +255,3 @@ SMALL = Shape((2, 2), (16, 4))
 def test_bad_instructions_fault(change: dict[str, int], operands: list[int] | None, expected: Fault) -> None:
     layout = fields(SMALL, 8, 4, 4) | {"in_type": ElementType.U8, "out_type": ElementType.S32} | change
     assert fault(Tile(), Opcode.CONV2D, operands or [0, 1024, 0, 4096], **layout) is expected
-
-
-@settings(max_examples=300, deadline=None)
-@given(st.lists(st.sampled_from([0, 1, 2, 3, 5, 2**16, 2**31, 2**32 - 1]), min_size=26, max_size=26), st.integers(0, 2**32 - 1))
-def test_any_descriptor_is_answered(words: list[int], address: int) -> None:
-    """No descriptor crashes, hangs or writes outside the tile: the call returns or faults."""
-    from fauxdna import _core
-
-    memory = bytearray(4096)
-    try:
-        _core.tile_execute(Opcode.CONV2D, np.array(words, np.uint32).tobytes(), [address % 4096, 0, 64, 2048], memory)
-    except ValueError as error:
-        assert Fault(error.args[1]) in (Fault.BAD_DESCRIPTOR, Fault.DATA_BOUNDS, Fault.MISALIGNED, Fault.OVERLAP)

@@ -45,9 +45,10 @@ class Requantise(IntEnum):
     NONE = 0
     """The accumulator (plus bias) itself; output S32."""
     SCALE = 1
-    """float32(acc) * scale[channel], then round half to even, plus zero point, clamp. With output F32: the product itself."""
+    """float32(acc) * scale[channel], then round half to even, plus zero point, clamp (NaN: the lower bound). With output F32: the
+    product itself."""
     SRS = 2
-    """Shift right by ``srs_shift`` with ``srs_mode`` rounding and saturation, plus zero point, clamp."""
+    """Shift right by ``srs_shift`` (0..62) with ``srs_mode`` rounding, plus zero point, saturation, clamp."""
 
 
 class OutputFlags(IntFlag):
@@ -128,7 +129,8 @@ CONV2D = Struct(
 """Valid (unpadded) convolution, also matrix multiply (height 1, kernel 1x1, a row of A a pixel).
 
 8-bit weights lie as [out_channels/16][kernel_height][kernel_width][in_channels/4][16][4] (each dimension rounded up), which is
-how a dot-product unit of 16 lanes by 4 bytes reads them. S16 and S32 weights lie as [kernel_height][kernel_width][in][out].
+how a dot-product unit of 16 lanes by 4 bytes reads them; input channels are read rounded up to 4, too. S16 and S32 weights lie
+as [kernel_height][kernel_width][in][out].
 """
 
 DEPTHWISE = Struct(
@@ -380,7 +382,8 @@ class NormaliseKind(IntEnum):
 
     SOFTMAX = 0
     LAYER = 1
-    """(x - mean) / sqrt(variance + epsilon) * gamma + beta; gamma and beta at the params operand."""
+    """(x - mean) / sqrt(variance + epsilon) * gamma + beta; the params operand holds float32 gamma[channels], then
+    beta[channels], each rounded up to 16. The other kinds have no parameters."""
     SUM = 2
     MEAN = 3
     MAX = 4
@@ -402,7 +405,8 @@ NORMALISE = Struct(
     ],
     source=_SOURCE,
 )
-"""Sums run left to right in 16 interleaved float32 lanes (element i in lane i % 16), then lanes pairwise (i with i + 8, 4, 2, 1)."""
+"""Sums run left to right in 16 interleaved float32 lanes (element i in lane i % 16), then lanes pairwise (i with i + 8, 4, 2, 1).
+"""
 
 PACK = Struct(
     "tile_pack",

@@ -1,0 +1,208 @@
+//! BINARY: element-wise operations of two operands, in float32.
+
+use super::Cost;
+use super::element::{CHUNK, Quantisation, is_byte, is_float, load, store};
+use super::fields::Fields;
+use super::operand::{Rows, disjoint, disjoint_or_same, require};
+use super::simd::{Simd, Work, vectorise};
+use crate::abi::tile_program::{binary_operation, broadcast, fault, tile_binary as field};
+use crate::abi::timing::{ELEMENTS_PER_CYCLE_8BIT, ELEMENTS_PER_CYCLE_F32};
+
+/// Carries out BINARY. The output may lie exactly over `a`, or over `b` if it is not broadcast.
+pub(super) fn execute(fields: Fields, operands: &[u32], memory: &mut [u8], simd: Simd) -> Result<Cost, u32> {
+    let shape = (fields.count(field::ROWS)?, fields.count(field::CHANNELS)?);
+    let kinds = [
+        fields.u32(field::A_TYPE),
+        fields.u32(field::B_TYPE),
+        fields.u32(field::OUT_TYPE),
+    ];
+    require(kinds.iter().all(|&kind| is_byte(kind) || is_float(kind)))?;
+    let operation = fields.u32(field::OPERATION);
+    require(operation <= binary_operation::MINIMUM)?;
+    let spread = fields.u32(field::BROADCAST);
+    let b_shape = match spread {
+        broadcast::NONE => shape,
+        broadcast::ROW => (1, shape.1),
+        broadcast::SCALAR => (1, 1),
+        broadcast::COLUMN => (shape.0, 1),
+        _ => return Err(fault::BAD_DESCRIPTOR),
+    };
+    let of = |scale, zero| Quantisation {
+        scale: fields.f32(scale),
+        zero: fields.i32(zero),
+        ..Quantisation::PLAIN
+    };
+    let mut out_quantisation = of(field::OUT_SCALE, field::OUT_ZERO);
+    if is_byte(kinds[2]) {
+        let clamped = Quantisation {
+            low: fields.i32(field::CLAMP_LOW),
+            high: fields.i32(field::CLAMP_HIGH),
+            ..out_quantisation
+        };
+        out_quantisation = clamped.narrowed(kinds[2]).ok_or(fault::BAD_DESCRIPTOR)?;
+    }
+    let mut a = Rows::place(memory, operands[0], shape, fields.pitch(field::A_PITCH), kinds[0])?;
+    let mut b = Rows::place(memory, operands[1], b_shape, fields.pitch(field::B_PITCH), kinds[1])?;
+    let mut out = Rows::place_output(memory, operands[2], shape, fields.pitch(field::OUT_PITCH), kinds[2])?;
+    disjoint_or_same(&out, &a)?;
+    if spread == broadcast::NONE {
+        disjoint_or_same(&out, &b)
+    } else {
+        disjoint(&out.range, &[&b.range])
+    }?;
+    let elements = shape.0 * shape.1;
+    let flat = a.is_dense() && out.is_dense() && (spread == broadcast::SCALAR || (spread == broadcast::NONE && b.is_dense()));
+    if flat {
+        for rows in [&mut a, &mut out, &mut b] {
+            (rows.run, rows.rows) = (rows.run * rows.rows, 1);
+        }
+    }
+    let quantisation = [
+        of(field::A_SCALE, field::A_ZERO),
+        of(field::B_SCALE, field::B_ZERO),
+        out_quantisation,
+    ];
+    vectorise(
+        simd,
+        Binary {
+            a,
+            b,
+            out,
+            spread,
+            operation,
+            kinds,
+            quantisation,
+            memory,
+        },
+    );
+    let rate = if kinds.iter().all(|&kind| is_byte(kind)) {
+        ELEMENTS_PER_CYCLE_8BIT
+    } else {
+        ELEMENTS_PER_CYCLE_F32
+    };
+    Ok(Cost::of_elements(elements, rate, elements))
+}
+
+struct Binary<'a> {
+    a: Rows,
+    b: Rows,
+    out: Rows,
+    spread: u32,
+    operation: u32,
+    kinds: [u32; 3],
+    quantisation: [Quantisation; 3],
+    memory: &'a mut [u8],
+}
+
+impl Work for Binary<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self) {
+        match self.operation {
+            binary_operation::ADD => self.apply(|a, b| a + b),
+            binary_operation::SUBTRACT => self.apply(|a, b| a - b),
+            binary_operation::MULTIPLY => self.apply(|a, b| a * b),
+            binary_operation::DIVIDE => self.apply(|a, b| a / b),
+            // Both keep a NaN of either operand, as ONNX does.
+            binary_operation::MAXIMUM => self.apply(|a, b| if a > b || a.is_nan() { a } else { b }),
+            _ => self.apply(|a, b| if a < b || a.is_nan() { a } else { b }),
+        }
+    }
+}
+
+impl Binary<'_> {
+    #[inline(always)]
+    fn apply(self, operation: impl Fn(f32, f32) -> f32) {
+        let Self {
+            a,
+            b,
+            out,
+            spread,
+            kinds,
+            quantisation,
+            memory,
+            ..
+        } = self;
+        let [a_quantisation, b_quantisation, out_quantisation] = quantisation;
+        let (rows, channels) = (a.rows as usize, a.run as usize);
+        let (mut left, mut right) = ([0f32; CHUNK], [0f32; CHUNK]);
+        // Short dense rows with one row of b: several rows at a time, against as many copies of b.
+        let dense_row = spread == broadcast::ROW && a.is_dense() && out.is_dense() && channels <= CHUNK / 2;
+        if dense_row {
+            let period = CHUNK / channels * channels;
+            load(
+                kinds[1],
+                memory,
+                b.at(0, 0),
+                b.element as usize,
+                b_quantisation,
+                &mut right[..channels],
+            );
+            for index in channels..period {
+                right[index] = right[index - channels];
+            }
+            let total = rows * channels;
+            for first in (0..total).step_by(period) {
+                let left = &mut left[..period.min(total - first)];
+                load(kinds[0], memory, a.at(0, first), a.element as usize, a_quantisation, left);
+                combine(left, &right, &operation, kinds[2], out_quantisation.scale);
+                store(
+                    kinds[2],
+                    left,
+                    out_quantisation,
+                    memory,
+                    out.at(0, first),
+                    out.element as usize,
+                );
+            }
+            return;
+        }
+        for row in 0..rows {
+            for first in (0..channels).step_by(CHUNK) {
+                let length = CHUNK.min(channels - first);
+                let (left, right) = (&mut left[..length], &mut right[..length]);
+                load(kinds[0], memory, a.at(row, first), a.element as usize, a_quantisation, left);
+                match spread {
+                    broadcast::NONE => load(kinds[1], memory, b.at(row, first), b.element as usize, b_quantisation, right),
+                    broadcast::ROW => load(kinds[1], memory, b.at(0, first), b.element as usize, b_quantisation, right),
+                    _ => {
+                        let source = if spread == broadcast::COLUMN { row } else { 0 };
+                        load(
+                            kinds[1],
+                            memory,
+                            b.at(source, 0),
+                            b.element as usize,
+                            b_quantisation,
+                            &mut right[..1],
+                        );
+                        let value = right[0];
+                        right.fill(value);
+                    }
+                }
+                combine(left, right, &operation, kinds[2], out_quantisation.scale);
+                store(
+                    kinds[2],
+                    left,
+                    out_quantisation,
+                    memory,
+                    out.at(row, first),
+                    out.element as usize,
+                );
+            }
+        }
+    }
+}
+
+/// `left op right` in `left`, divided by `scale` if the output is quantised.
+#[inline(always)]
+fn combine(left: &mut [f32], right: &[f32], operation: &impl Fn(f32, f32) -> f32, kind: u32, scale: f32) {
+    for (a, &b) in left.iter_mut().zip(right) {
+        *a = operation(*a, b);
+    }
+    if is_byte(kind) {
+        for value in left {
+            *value /= scale;
+        }
+    }
+}
