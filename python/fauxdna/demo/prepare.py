@@ -1,0 +1,70 @@
+"""Quantises and compiles a demo model once, and keeps the result in the user's cache."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+if TYPE_CHECKING:
+    from ..artifact.program import Program
+
+Feed = Mapping[str, npt.NDArray[np.generic]]
+Progress = Callable[[str], None]
+
+
+def cache_folder() -> Path:
+    """``$FAUXDNA_CACHE``, or ``fauxdna`` under ``$XDG_CACHE_HOME`` or ``~/.cache``."""
+    override = os.environ.get("FAUXDNA_CACHE")
+    if override:
+        return Path(override)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "fauxdna"
+
+
+def prepare(
+    model: Path,
+    calibration: Callable[[], Iterable[Feed]],
+    shapes: Mapping[str, tuple[int, ...]],
+    *,
+    strict: bool,
+    progress: Progress,
+) -> Program:
+    """The compiled program of ``model`` for the given input ``shapes``.
+
+    A program compiled before by this version of the compiler, from the same model bytes, is taken from the cache.
+    ``calibration`` is only called, and the model only quantised, when there is none.
+    """
+    from .. import __version__
+    from ..artifact.program import Program
+
+    key = hashlib.sha256(model.read_bytes())
+    key.update(repr((__version__, _compiler_digest(), sorted(shapes.items()), strict)).encode())
+    path = cache_folder() / "programs" / f"{model.stem}-{key.hexdigest()[:16]}"
+    if path.exists():
+        return Program.load(path)
+
+    from ..compiler import compile as compile_model
+    from ..compiler.quantise import quantize
+
+    progress(f"quantising {model.name}")
+    quantised = quantize(model, calibration(), shapes=dict(shapes))
+    progress(f"compiling {model.name}")
+    program = compile_model(quantised, strict=strict)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    program.save(path)
+    return program
+
+
+def _compiler_digest() -> str:
+    """Digest of the compiler's own sources, so that a changed compiler never meets an old program."""
+    root = Path(__file__).parent.parent
+    digest = hashlib.sha256()
+    for room in ("abi", "artifact", "compiler"):
+        for source in sorted((root / room).glob("*.py")):
+            digest.update(source.read_bytes())
+    return digest.hexdigest()
