@@ -57,7 +57,9 @@ def sample_files() -> list[Path]:
     package = Path(__file__).parent.parent
     numpy_folder = Path(np.__file__).parent
     found = [package / "demo" / "files.py", package / "_core.abi3.so"]
-    found += sorted(numpy_folder.rglob("*.npy"))[:1] + sorted(numpy_folder.rglob("*.h"))[:1] + sorted(numpy_folder.rglob("*.csv"))[:1]
+    found += (
+        sorted(numpy_folder.rglob("*.npy"))[:1] + sorted(numpy_folder.rglob("*.h"))[:1] + sorted(numpy_folder.rglob("*.csv"))[:1]
+    )
     return [path for path in found if path.is_file()]
 
 

@@ -32,7 +32,9 @@ def letterbox(image: npt.NDArray[np.uint8], size: int) -> tuple[npt.NDArray[np.u
 
     height, width = image.shape[:2]
     scale = min(size / height, size / width)
-    scaled = Image.fromarray(image).resize((max(1, round(width * scale)), max(1, round(height * scale))), Image.Resampling.BILINEAR)
+    scaled = Image.fromarray(image).resize(
+        (max(1, round(width * scale)), max(1, round(height * scale))), Image.Resampling.BILINEAR
+    )
     canvas = np.full((size, size, 3), 255, np.uint8)
     canvas[: scaled.height, : scaled.width] = np.asarray(scaled)
     return canvas, scale
