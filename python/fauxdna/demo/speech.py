@@ -54,7 +54,7 @@ def load_wav(path: Path) -> npt.NDArray[np.float32]:
             if (file.getsampwidth(), file.getframerate()) != (2, RATE):
                 raise FauxdnaError(
                     errno.EINVAL,
-                    f"{path} has {8 * file.getsampwidth()} bits at {file.getframerate()} Hz; the model takes 16 bits at {RATE} Hz: "
+                    f"{path} has {8 * file.getsampwidth()} bits at {file.getframerate()} Hz, the model takes 16 at {RATE} Hz: "
                     f"convert it with: sox {path} -b 16 -r {RATE} out.wav",
                 )
             data = np.frombuffer(file.readframes(file.getnframes()), "<i2").reshape(-1, file.getnchannels())

@@ -1,0 +1,41 @@
+"""The ``fauxdna`` command: parse, call, print. Each command lives in a module of its own and imports what it needs when it runs."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from . import bench, compile, demo, disasm, firmware, info, quantize, run
+
+app = typer.Typer(
+    name="fauxdna",
+    help="An AMD AIE4 NPU in software: run, test and measure NPU programs without the chip.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for module in (run, compile, quantize, disasm, info, bench):
+    module.register(app)
+app.add_typer(demo.app, name="demo")
+app.add_typer(firmware.app, name="firmware")
+
+
+def main() -> None:
+    """Entry point: exit status 0 on success, 1 for an error that was named, 2 for wrong usage."""
+    from ..errors import FauxdnaError
+
+    try:
+        app()
+    except FauxdnaError as error:
+        print(f"fauxdna: {error}", file=sys.stderr)
+        sys.exit(1)
+    except FileNotFoundError as error:
+        print(f"fauxdna: no such file: {error.filename}", file=sys.stderr)
+        sys.exit(1)
+    except OSError as error:
+        print(f"fauxdna: {error.filename or 'system'}: {error.strerror or error}", file=sys.stderr)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -1,0 +1,57 @@
+"""``fauxdna bench``: the measurements in README.md, each against its named peer in the same run."""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import Annotated
+
+import typer
+
+from ._output import JsonOption, Output
+
+_EXAMPLE = "Example: fauxdna bench model det_small --json"
+
+
+class Benchmark(str, Enum):
+    """What can be measured."""
+
+    DOORBELL = "doorbell"
+    GEMM = "gemm"
+    MODEL = "model"
+
+
+class Model(str, Enum):
+    """Models that can be measured."""
+
+    DET_SMALL = "det_small"
+    CLS_MOBILE = "cls_mobile"
+    MAGIKA = "magika"
+    SILERO = "silero"
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the command to ``app``."""
+    app.command(epilog=_EXAMPLE)(bench)
+
+
+def bench(
+    what: Annotated[Benchmark, typer.Argument(help="doorbell: command latency; gemm: int8 arithmetic; model: a whole model.")],
+    model: Annotated[Model, typer.Argument(help="For 'model': which one.")] = Model.DET_SMALL,
+    samples: Annotated[int, typer.Option(min=10, help="For 'doorbell': commands to time.")] = 100_000,
+    as_json: JsonOption = False,
+) -> None:
+    """Measure the device."""
+    from .. import benchmark
+
+    printer = Output(as_json)
+    with printer.progress() as step:
+        step(f"measuring {what.value}")
+        match what:
+            case Benchmark.DOORBELL:
+                figures = benchmark.doorbell(samples)
+            case Benchmark.GEMM:
+                figures = benchmark.gemm()
+            case Benchmark.MODEL:
+                figures = benchmark.model(model.value, progress=step)
+    printer.table(what.value, ("figure", "value"), list(figures.items()))
+    printer.document(figures)

@@ -1,0 +1,50 @@
+"""``fauxdna firmware``: build and verify signed firmware images."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ._output import JsonOption, Output
+
+app = typer.Typer(help="Build and verify signed firmware images.", no_args_is_help=True)
+
+KeyOption = Annotated[
+    Path | None, typer.Option(help="Ed25519 key, PEM (default: the development key).", exists=True, dir_okay=False)
+]
+
+
+@app.command(epilog="Example: fauxdna firmware build firmware/")
+def build(
+    folder: Annotated[Path, typer.Argument(help="Where npu.dev.sbin and cert.dev.sbin go.")],
+    key: KeyOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Build the npu and cert images, signed."""
+    from ..firmware import build_images
+
+    printer = Output(as_json)
+    folder.mkdir(parents=True, exist_ok=True)
+    written = {}
+    for name, image in build_images(key.read_bytes() if key else None).items():
+        (folder / name).write_bytes(image)
+        written[name] = len(image)
+        printer.text(f"{folder / name}: {len(image)} bytes")
+    printer.document({"folder": folder, "images": written})
+
+
+@app.command(epilog="Example: fauxdna firmware verify npu.dev.sbin")
+def verify(
+    image: Annotated[Path, typer.Argument(help="A firmware image.", exists=True, dir_okay=False)],
+    key: KeyOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Check an image as the PSP would; exit status 1 says why it is refused."""
+    from ..firmware import verify_image
+
+    printer = Output(as_json)
+    facts = verify_image(image.read_bytes(), key.read_bytes() if key else None)
+    printer.table(str(image), ("property", "value"), [(name, value) for name, value in facts.items()])
+    printer.document(facts)
