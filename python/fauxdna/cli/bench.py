@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from enum import Enum
+from enum import StrEnum
 from typing import Annotated
 
 import typer
@@ -12,7 +12,7 @@ from ._output import JsonOption, Output
 _EXAMPLE = "Example: fauxdna bench model det_small --json"
 
 
-class Benchmark(str, Enum):
+class Benchmark(StrEnum):
     """What can be measured."""
 
     DOORBELL = "doorbell"
@@ -20,7 +20,7 @@ class Benchmark(str, Enum):
     MODEL = "model"
 
 
-class Model(str, Enum):
+class Model(StrEnum):
     """Models that can be measured."""
 
     DET_SMALL = "det_small"

@@ -99,4 +99,5 @@ def speech(
 
 def _summary(report: Any) -> str:
     facts = report.as_dict()
-    return f"{facts['wall_ms']:.0f} ms here, {facts['simulated_ns'] / 1e6:.2f} ms and {facts['energy_uj']:.0f} uJ on the simulated NPU"
+    simulated = f"{facts['simulated_ns'] / 1e6:.2f} ms and {facts['energy_uj']:.0f} uJ on the simulated NPU"
+    return f"{facts['wall_ms']:.0f} ms here, {simulated}"

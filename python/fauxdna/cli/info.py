@@ -27,7 +27,7 @@ def info(
     with open_npu(device) as npu:
         facts = {"fauxdna": __version__, **npu.info()}
         lines = npu.log_lines()
-    printer.table("NPU", ("property", "value"), [(key, value) for key, value in facts.items()])
+    printer.table("NPU", ("property", "value"), list(facts.items()))
     if log:
         for line in lines:
             printer.text(line)

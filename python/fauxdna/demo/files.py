@@ -29,7 +29,7 @@ class FileType:
 
 
 def features(content: bytes) -> npt.NDArray[np.int32]:
-    """Model input int32 [1, 2048]: the first and last 1024 bytes of the first and last 4096, white space stripped, padded by 256."""
+    """Model input int32 [1, 2048]: 1024 bytes from the start and 1024 from the end, stripped of white space, padded by 256."""
     config = _config()
     begin, end, block, padding = (config[key] for key in ("beg_size", "end_size", "block_size", "padding_token"))
     head = content[:block].lstrip()[:begin]
