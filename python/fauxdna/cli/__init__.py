@@ -1,4 +1,7 @@
-"""The ``fauxdna`` command: parse, call, print. Each command lives in a module of its own and imports what it needs when it runs."""
+"""The ``fauxdna`` command: parse, call, print.
+
+Each command lives in a module of its own and imports what it needs when it runs.
+"""
 
 from __future__ import annotations
 

@@ -17,6 +17,8 @@ from .prepare import Feed, Progress, prepare
 if TYPE_CHECKING:
     from ..runtime import Npu, Report
 
+SHAPES = {"bytes": (1, 2048)}
+
 
 @dataclass(frozen=True)
 class FileType:
@@ -73,7 +75,7 @@ def calibration_files() -> Iterator[Feed]:
 
 def name_types(npu: Npu, paths: Iterable[Path], *, progress: Progress) -> Iterator[FileType]:
     """The type of each file."""
-    program = prepare(locate(FILE_TYPE), calibration_files, {"bytes": (1, 2048)}, strict=False, progress=progress)
+    program = prepare(locate(FILE_TYPE), calibration_files, SHAPES, strict=False, progress=progress)
     names = labels()
     with npu.context(program) as context:
         for path in paths:

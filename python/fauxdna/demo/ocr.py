@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from ..runtime import Npu, Report
 
 DETECTOR_SIZE = 640
+DETECTOR_SHAPES = {"x": (1, 3, DETECTOR_SIZE, DETECTOR_SIZE)}
 LINE_HEIGHT = 48
 """Input height of the recogniser."""
 
@@ -72,7 +73,7 @@ def read_page(npu: Npu, image: Image, *, progress: Progress) -> Page:
     program = prepare(
         locate(OCR_DETECTION),
         calibration_pictures,
-        {"x": (1, 3, DETECTOR_SIZE, DETECTOR_SIZE)},
+        DETECTOR_SHAPES,
         strict=True,
         progress=progress,
     )

@@ -25,6 +25,7 @@ CONTEXT = 64
 """Samples of the frame before that each frame starts with (silero-vad's own framing)."""
 FRAMES = 32
 """Frames in one run of the model."""
+SHAPES = {"input": (FRAMES, CONTEXT + FRAME), "h": (1, 1, 128), "c": (1, 1, 128)}
 THRESHOLD = 0.5
 MINIMUM_SILENCE = 0.1
 """Seconds; shorter gaps belong to the speech around them."""
@@ -95,7 +96,7 @@ def mark_speech(npu: Npu, samples: npt.NDArray[np.float32], *, progress: Progres
     program = prepare(
         locate(SPEECH),
         calibration_speech,
-        {"input": (FRAMES, CONTEXT + FRAME), "h": (1, 1, 128), "c": (1, 1, 128)},
+        SHAPES,
         strict=False,
         progress=progress,
     )
