@@ -6,7 +6,6 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,7 +35,7 @@ class TrixieRoot:
 
 
 @pytest.fixture(scope="session")
-def trixie_root() -> Iterator[TrixieRoot]:
+def trixie_root() -> TrixieRoot:
     """The root; skips where there is none, or nobody may enter it."""
     default = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "fauxdna" / "trixie"
     path = Path(os.environ.get("FAUXDNA_TRIXIE_ROOT") or default)
@@ -44,4 +43,4 @@ def trixie_root() -> Iterator[TrixieRoot]:
         pytest.skip(f"no trixie root at {path}; make it with ./dev root (needs root and network)")
     if os.geteuid() != 0:
         pytest.skip("entering the trixie root needs root")
-    yield TrixieRoot(path)
+    return TrixieRoot(path)
