@@ -11,7 +11,7 @@ from fake_bus import FakeBus
 from fauxdna.abi.uapi import MAP_OFFSET_BASE, BoType
 from fauxdna.bus import BusError
 from fauxdna.driver import BufferManager, MemfdStore, SharedFileStore
-from fauxdna.driver.errors import DeviceError, FauxdnaError, InvalidArgument, OutOfSpace, Unsupported
+from fauxdna.errors import DeviceError, FauxdnaError, InvalidArgument, OutOfSpace, Unsupported
 from fauxdna.driver.memory import ADDRESS_BASE, AddressAllocator
 
 

@@ -10,7 +10,7 @@ import pytest
 from fake_bus import FakeBus
 from fauxdna.abi.mailbox import TOMBSTONE
 from fauxdna.bus import Region
-from fauxdna.driver.errors import Busy, DeviceError, DeviceTimeout, InvalidArgument
+from fauxdna.errors import Busy, DeviceError, DeviceTimeout, InvalidArgument
 from fauxdna.driver.interrupts import Vector
 from fauxdna.driver.mailbox import Channel, Ring
 from fauxdna.driver.registers import Registers

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -48,7 +47,7 @@ def quantize(
 
 
 def _shapes(items: list[str]) -> dict[str, tuple[int, ...]]:
-    from ..errors import FauxdnaError
+    from ..errors import InvalidArgument
 
     shapes = {}
     for item in items:
@@ -56,7 +55,7 @@ def _shapes(items: list[str]) -> dict[str, tuple[int, ...]]:
         try:
             shapes[name] = tuple(int(dimension) for dimension in dimensions.split(","))
         except ValueError:
-            raise FauxdnaError(errno.EINVAL, f"shape '{item}' is not NAME=D,D,...") from None
+            raise InvalidArgument(f"shape '{item}' has no dimensions", "write NAME=D,D,...") from None
     return shapes
 
 
@@ -64,7 +63,7 @@ def _samples(folder: Path, model: Path) -> list[dict[str, Any]]:
     import numpy as np
     import onnx
 
-    from ..errors import FauxdnaError
+    from ..errors import NotFound
 
     graph = onnx.load(model, load_external_data=False).graph
     initialisers = {tensor.name for tensor in graph.initializer}
@@ -77,5 +76,5 @@ def _samples(folder: Path, model: Path) -> list[dict[str, Any]]:
         elif path.suffix == ".npy" and len(names) == 1:
             samples.append({names[0]: np.load(path, allow_pickle=False)})
     if not samples:
-        raise FauxdnaError(errno.ENOENT, f"{folder} holds no calibration samples (.npz with arrays named {', '.join(names)})")
+        raise NotFound(f"{folder} holds no calibration samples", f"put .npz files there with arrays named {', '.join(names)}")
     return samples

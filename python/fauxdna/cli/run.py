@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -121,27 +120,29 @@ def _run_elf(npu: Any, path: Path, inputs: list[str], outputs: list[str]) -> dic
 
 
 def _split(item: str, names: list[str], what: str) -> tuple[str, str]:
-    from ..errors import FauxdnaError
+    from ..errors import InvalidArgument
 
     name, found, file = item.partition("=")
     if not found and len(names) == 1:
         return names[0], item
     if not found or name not in names:
-        raise FauxdnaError(errno.EINVAL, f"{what} '{item}' names none of: {', '.join(names)}; write NAME=FILE")
+        raise InvalidArgument(f"{what} '{item}' names none of: {', '.join(names)}", "write NAME=FILE")
     return name, file
 
 
 def _read_array(path: Path, dtype: str, shape: tuple[int, ...]) -> npt.NDArray[np.generic]:
     import numpy as np
 
-    from ..errors import FauxdnaError
+    from ..errors import InvalidArgument
 
     try:
         value: npt.NDArray[np.generic] = (
             np.load(path, allow_pickle=False) if path.suffix == ".npy" else np.frombuffer(path.read_bytes(), dtype).reshape(shape)
         )
     except ValueError as error:
-        raise FauxdnaError(errno.EINVAL, f"{path} is no {dtype} array of shape {shape}: {error}") from error
+        raise InvalidArgument(
+            f"{path} is no {dtype} array: {error}", f"give a .npy file or raw bytes of shape {list(shape)}"
+        ) from error
     return value
 
 

@@ -26,7 +26,7 @@ class Entry:
     """Whether every node of it runs on the array."""
 
     def path(self) -> Path:
-        """The model's file; ``FauxdnaError`` if it is not installed."""
+        """The model's file; ``NotFound`` if it is not installed."""
         return models.locate(self.model)
 
 

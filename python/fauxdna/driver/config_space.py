@@ -9,7 +9,7 @@ from typing import Final
 from fauxdna.abi import pci
 from fauxdna.bus import Bus, Region
 
-from .errors import DeviceError, DeviceGone
+from ..errors import DeviceError, DeviceGone
 
 _CAPABILITY_STEPS: Final = 48
 _EXTENDED_STEPS: Final = 480

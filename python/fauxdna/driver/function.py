@@ -13,7 +13,7 @@ from fauxdna.abi.uapi import DeviceType
 from fauxdna.bus import Bus, Region
 
 from .config_space import ConfigSpace
-from .errors import DeviceError, DeviceGone
+from ..errors import DeviceError, DeviceGone
 from .gem import BufferManager
 from .interrupts import Vector
 from .management import Management, read_mailbox_info

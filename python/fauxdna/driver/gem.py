@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from fauxdna.abi.uapi import BoType
 from fauxdna.bus import Bus, BusError, DmaAccess
 
-from .errors import DeviceError, InvalidArgument, OutOfSpace, Unsupported
+from ..errors import DeviceError, InvalidArgument, OutOfSpace, Unsupported
 from .memory import PAGE_SIZE, AddressAllocator, Backing, BackingStore, page_align
 
 _READ_WRITE = DmaAccess.READ | DmaAccess.WRITE

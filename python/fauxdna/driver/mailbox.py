@@ -10,7 +10,7 @@ from typing import Final
 
 from fauxdna.abi.mailbox import HEADER, ID_MAGIC, ID_MAGIC_MASK, IDS, SIZE_VERSION, TOMBSTONE, TOMBSTONE_SIZE, VERSION
 
-from .errors import Busy, DeviceError, DeviceTimeout, InvalidArgument
+from ..errors import Busy, DeviceError, DeviceTimeout, InvalidArgument
 from .interrupts import Vector
 from .registers import Registers, poll
 

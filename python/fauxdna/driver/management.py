@@ -9,7 +9,7 @@ from fauxdna.abi import bars
 from fauxdna.abi._declare import Record
 from fauxdna.abi.messages import PROTOCOLS, Message, Protocol, Status
 
-from .errors import DeviceError, DeviceGone, DeviceTimeout, MessageRefused, Unsupported
+from ..errors import DeviceError, DeviceGone, DeviceTimeout, MessageRefused, Unsupported
 from .interrupts import Vector
 from .mailbox import RECEIVE_TIMEOUT_S, Channel, Pending, Ring
 from .registers import Registers

@@ -13,7 +13,7 @@ from typing import Final, Protocol
 
 from fauxdna.abi.uapi import MAP_OFFSET_BASE
 
-from .errors import InvalidArgument, OutOfSpace, Unsupported
+from ..errors import InvalidArgument, OutOfSpace, Unsupported
 
 PAGE_SIZE: Final = mmap.PAGESIZE
 ADDRESS_BASE: Final = 1 << 32

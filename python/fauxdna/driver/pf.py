@@ -12,7 +12,7 @@ from fauxdna.abi.firmware import CERT_FILE, NPU_FILE
 from fauxdna.abi.messages import WORK_BUFFER_MINIMUM
 from fauxdna.bus import Bus, Region
 
-from .errors import Busy, FauxdnaError, InvalidArgument, NotFound
+from ..errors import Busy, FauxdnaError, InvalidArgument, NotFound
 from .function import DeviceInfo, Function
 from .psp import Psp
 from .registers import Registers

@@ -17,7 +17,7 @@ from fauxdna.abi.psp import (
     PspResponse,
 )
 
-from .errors import FirmwareRefused, InvalidArgument
+from ..errors import FirmwareRefused, InvalidArgument
 from .gem import BufferManager
 from .memory import BackingStore, write_backing
 from .registers import Registers

@@ -10,7 +10,7 @@ from typing import Final
 
 from fauxdna.bus import Bus, Region
 
-from .errors import DeviceGone, DeviceTimeout
+from ..errors import DeviceGone, DeviceTimeout
 
 POLL_TIMEOUT_S: Final = 1.0
 """``AIE_TIMEOUT`` and ``PSP_POLL_TIMEOUT`` of Linux 7.2."""

@@ -7,7 +7,7 @@ import errno
 from fauxdna.abi import bars
 from fauxdna.abi.smu import START, SmuCommand, SmuResult
 
-from .errors import FirmwareRefused
+from ..errors import FirmwareRefused
 from .registers import Registers
 
 

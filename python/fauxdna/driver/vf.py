@@ -17,7 +17,7 @@ from fauxdna.abi.messages import PASID_NONE, PASID_VALID
 from fauxdna.abi.uapi import QUERY_AIE_METADATA
 from fauxdna.bus import Bus, Region
 
-from .errors import DeviceGone, DeviceTimeout, FauxdnaError, InvalidArgument, Unsupported
+from ..errors import DeviceGone, DeviceTimeout, FauxdnaError, InvalidArgument, Unsupported
 from .function import DeviceInfo, Function
 from .gem import BufferObject
 from .interrupts import Vector
