@@ -19,6 +19,12 @@ MANIFEST_SIZE_MAX = 64 << 20
 FILE_SIZE_MAX = 1 << 30
 
 
+def is_program(path: str | Path) -> bool:
+    """Whether ``path`` looks like a program that :meth:`Program.save` wrote."""
+    path = Path(path)
+    return (path / MANIFEST).is_file() if path.is_dir() else zipfile.is_zipfile(path)
+
+
 class ProgramError(ValueError):
     """The file or directory is no program, or not one of this version."""
 

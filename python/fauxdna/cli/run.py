@@ -79,25 +79,23 @@ def _run_program(npu: Any, program: Program, inputs: list[str], outputs: list[st
 
     feeds = {}
     for item in inputs:
-        name, file = _split(item, [tensor.name for tensor in program.inputs], "input")
-        wanted = next(tensor for tensor in program.inputs if tensor.name == name)
+        name, file = _split(item, program.inputs, "input")
+        wanted = program.tensors[name]
         feeds[name] = _read_array(Path(file), wanted.dtype, wanted.shape)
     step("running")
     with npu.context(program) as context:
         results = context.run(feeds)
         report = context.report
     for item in outputs:
-        name, file = _split(item, list(results), "output")
+        name, file = _split(item, tuple(results), "output")
         _write_array(Path(file), results[name])
-    macs = sum(node.macs for node in program.nodes)
-    on_array = sum(node.macs for node in program.nodes if node.place == "array")
     return {
         "model": program.name,
         "outputs": {
             name: {"shape": list(value.shape), "dtype": str(value.dtype), "mean": float(np.mean(value, dtype=np.float64))}
             for name, value in results.items()
         },
-        "npu_mac_share": on_array / macs if macs else 1.0,
+        "npu_mac_share": program.npu_mac_share,
         **report.as_dict(),
         "nodes": [{"name": node.name, "op": node.op, "place": node.place, "why": node.why} for node in program.nodes],
     }
@@ -114,12 +112,12 @@ def _run_elf(npu: Any, path: Path, inputs: list[str], outputs: list[str]) -> dic
             buffers.append(np.frombuffer(Path(item).read_bytes(), np.uint8).copy())
     report = npu.run_elf(path.read_bytes(), buffers)
     for item in outputs:
-        index, file = _split(item, [str(number) for number in range(len(buffers))], "buffer")
+        index, file = _split(item, tuple(map(str, range(len(buffers)))), "buffer")
         _write_array(Path(file), buffers[int(index)])
     return {"model": path.name, "outputs": {}, "npu_mac_share": 1.0, **report.as_dict(), "nodes": []}
 
 
-def _split(item: str, names: list[str], what: str) -> tuple[str, str]:
+def _split(item: str, names: tuple[str, ...], what: str) -> tuple[str, str]:
     from ..errors import InvalidArgument
 
     name, found, file = item.partition("=")

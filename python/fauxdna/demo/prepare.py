@@ -44,7 +44,7 @@ def prepare(
 
     key = hashlib.sha256(model.read_bytes())
     key.update(repr((__version__, _compiler_digest(), sorted(shapes.items()), strict)).encode())
-    path = cache_folder() / "programs" / f"{model.stem}-{key.hexdigest()[:16]}"
+    path = cache_folder() / "programs" / f"{model.stem}-{key.hexdigest()[:16]}.program"
     if path.exists():
         return Program.load(path)
 
@@ -56,7 +56,10 @@ def prepare(
     progress(f"compiling {model.name}")
     program = compile_model(quantised, strict=strict)
     path.parent.mkdir(parents=True, exist_ok=True)
-    program.save(path)
+    # Written under another name first: nobody ever meets half a program.
+    part = path.with_suffix(f".{os.getpid()}.part")
+    program.save(part)
+    part.replace(path)
     return program
 
 
