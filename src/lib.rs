@@ -6,6 +6,7 @@ pub mod abi;
 pub mod array;
 pub mod cert;
 pub mod client;
+pub mod engine;
 pub mod error;
 pub mod interrupts;
 pub mod kernels;
@@ -60,6 +61,7 @@ fn simd_levels() -> Vec<&'static str> {
 fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(tile_execute, module)?)?;
     module.add_function(wrap_pyfunction!(simd_levels, module)?)?;
+    module.add_class::<python::engine::Engine>()?;
     module.add_class::<python::memory::AddressSpace>()?;
     module.add_class::<python::memory::Interrupts>()?;
     module.add_class::<python::queue::HostQueue>()?;

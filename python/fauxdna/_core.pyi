@@ -128,7 +128,7 @@ class HostQueue:
         """Lays a queue out in ``size`` bytes (:meth:`required_size` at least) that the device sees at ``queue_address``.
 
         ``layout``: ``"padded"`` (XRT) or ``"unpadded"`` (Linux 7.2). ``kick_fd``: :attr:`Engine.kick_fd`; without it a sleeping
-        engine notices a ring within a millisecond.
+        engine notices a ring within 1 ms, or 8 ms after a tenth of a second of silence.
         """
 
     @staticmethod

@@ -1,4 +1,5 @@
 //! The core as Python sees it: `fauxdna._core`. Nothing outside this directory and `lib.rs` knows Python.
 
+pub mod engine;
 pub mod memory;
 pub mod queue;

@@ -1,0 +1,440 @@
+//! A hardware context: a host queue, a partition, and what became of its packets. The whole state is this value.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::partition::{Array, Totals};
+use crate::abi::host_queue::{completion_state, context_error};
+use crate::cert::{ContextFault, Machine, Progress};
+use crate::interrupts::Interrupts;
+use crate::memory::{AddressSpace, HostMemory, Reader};
+use crate::queue::{Packet, Queue, QueueError, Request, error_word};
+
+/// Where a context is placed and whom it tells.
+#[derive(Clone, Debug)]
+pub struct Placement {
+    /// Device address of the queue header.
+    pub queue_address: u64,
+    /// First column of the die.
+    pub column: u32,
+    /// Columns.
+    pub columns: u32,
+    /// Its function's vectors.
+    pub interrupts: Arc<Interrupts>,
+    /// Raised when a packet ends.
+    pub vector: usize,
+    /// Higher runs first.
+    pub priority: i32,
+    /// Who it belongs to.
+    pub owner: u64,
+}
+
+/// What a context is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// It waits for its doorbell.
+    Idle,
+    /// A packet is being worked on.
+    Running,
+    /// The queue can't be served, or this code panicked; the next ring tries again.
+    Error,
+    /// An EXIT packet ended it; further packets are aborted.
+    Exited,
+}
+
+/// What [`Context::serve`] came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Served {
+    /// No packet waits.
+    Idle,
+    /// There is more to do.
+    More,
+    /// The packet is done but may not complete before then.
+    Until(Instant),
+}
+
+/// How fast simulated time passes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pace {
+    /// As fast as the host can.
+    Fast,
+    /// No packet completes earlier than simulated time says.
+    Real,
+}
+
+/// What packets cost.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Cost {
+    /// Array clock cycles.
+    pub cycles: u64,
+    /// The same in picoseconds, at the clock of the time.
+    pub picoseconds: u64,
+    /// Energy, bytes, multiply-accumulates.
+    pub totals: Totals,
+}
+
+/// Something that happened to a packet.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Event {
+    /// Simulated nanoseconds since the context was created.
+    pub time: u64,
+    /// "packet", "completion", "error" or "queue".
+    pub kind: &'static str,
+    /// What happened.
+    pub text: String,
+}
+
+/// Trace events kept until somebody takes them.
+const TRACE_MAX: usize = 1 << 16;
+/// Instructions, DMAs or fabric events between two looks at other contexts.
+const SLICE: u64 = 2048;
+
+struct Running {
+    packet: Packet,
+    began: Instant,
+    before: Totals,
+    since: u64,
+    /// The completion word of a packet that waits for its simulated time.
+    ended: Option<(u32, Instant)>,
+}
+
+/// A context. Its reader is apart, so that the rest can change while the memory is accessed.
+pub struct Context {
+    reader: Reader,
+    work: Work,
+}
+
+struct Work {
+    placement: Placement,
+    queue: Option<Queue>,
+    machine: Machine<Array>,
+    running: Option<Running>,
+    /// A packet of the current chain failed.
+    aborting: bool,
+    state: State,
+    completed: u64,
+    errors: u64,
+    message: String,
+    total: Cost,
+    last: Cost,
+    trace: Option<Vec<Event>>,
+}
+
+impl Context {
+    /// A context that has not looked at its queue yet.
+    pub fn new(space: &Arc<AddressSpace>, placement: Placement) -> Self {
+        let machine = new_machine(&placement);
+        let work = Work {
+            placement,
+            queue: None,
+            machine,
+            running: None,
+            aborting: false,
+            state: State::Idle,
+            completed: 0,
+            errors: 0,
+            message: String::new(),
+            total: Cost::default(),
+            last: Cost::default(),
+            trace: None,
+        };
+        Self {
+            reader: space.reader(),
+            work,
+        }
+    }
+
+    /// Whether packets wait in a queue that is in order: a context that is created again after a suspend has not heard its rings.
+    pub fn has_work(&self) -> bool {
+        let host = self.reader.enter();
+        let queue = Queue::open(&host, self.work.placement.queue_address);
+        queue.is_ok_and(|queue| queue.waiting(&host).is_ok_and(|count| count > 0))
+    }
+
+    /// Works on the current packet, or takes the next one, for one slice.
+    #[inline]
+    pub fn serve(&mut self, hclk_mhz: u32, pace: Pace) -> Served {
+        let host = self.reader.enter();
+        self.work.serve(&host, hclk_mhz, pace)
+    }
+
+    /// Whether a packet waits, in a queue that is known.
+    pub fn waiting(&mut self) -> bool {
+        let host = self.reader.enter();
+        self.work
+            .queue
+            .as_ref()
+            .is_some_and(|queue| queue.waiting(&host).is_ok_and(|count| count > 0))
+    }
+
+    /// Stops what runs and says why; the next ring starts over.
+    pub fn fail(&mut self, message: String) {
+        self.work.running = None;
+        self.work.reset();
+        self.work.stop(message);
+    }
+
+    /// What it is doing.
+    pub fn state(&self) -> State {
+        if self.work.running.is_some() {
+            State::Running
+        } else {
+            self.work.state
+        }
+    }
+
+    /// Where it is placed.
+    pub fn placement(&self) -> &Placement {
+        &self.work.placement
+    }
+
+    /// Sequence number of the next packet.
+    pub fn read_index(&self) -> u64 {
+        self.work.queue.as_ref().map_or(0, Queue::read_index)
+    }
+
+    /// Packets that ended well, packets that did not, and why the last of those did not.
+    pub fn outcome(&self) -> (u64, u64, &str) {
+        (self.work.completed, self.work.errors, &self.work.message)
+    }
+
+    /// Cost of all packets and of the last one.
+    pub fn cost(&self) -> (Cost, Cost) {
+        (self.work.total, self.work.last)
+    }
+
+    /// The partition.
+    pub fn machine(&self) -> &Machine<Array> {
+        &self.work.machine
+    }
+
+    /// Starts or stops recording events.
+    pub fn set_trace(&mut self, enabled: bool) {
+        self.work.trace = enabled.then(Vec::new);
+    }
+
+    /// Events since the last call.
+    pub fn take_trace(&mut self) -> Vec<Event> {
+        self.work.trace.as_mut().map(std::mem::take).unwrap_or_default()
+    }
+}
+
+fn new_machine(placement: &Placement) -> Machine<Array> {
+    Machine::new(Array::new(placement.columns), placement.columns)
+}
+
+impl Work {
+    fn serve(&mut self, host: &dyn HostMemory, hclk_mhz: u32, pace: Pace) -> Served {
+        if self.running.is_none() {
+            match self.next_packet(host) {
+                Ok(true) => {}
+                Ok(false) => return Served::Idle,
+                Err(error) => {
+                    self.stop(error.to_string());
+                    return Served::Idle;
+                }
+            }
+        }
+        let Some(running) = &mut self.running else {
+            return Served::More;
+        };
+        let word = match running.ended {
+            Some((word, _)) => word,
+            None => match self.machine.run(host, SLICE) {
+                Progress::More => return Served::More,
+                Progress::Done => completion_state::COMPLETED,
+                Progress::Fault(fault) => self.fault(&fault),
+            },
+        };
+        self.end(host, word, hclk_mhz, pace)
+    }
+
+    /// Takes a packet if one waits. A packet that runs no code is ended here; then nothing is running afterwards.
+    fn next_packet(&mut self, host: &dyn HostMemory) -> Result<bool, QueueError> {
+        if self.queue.is_none() {
+            self.queue = Some(Queue::open(host, self.placement.queue_address)?);
+        }
+        let Some(queue) = &self.queue else { return Ok(false) };
+        if queue.waiting(host)? == 0 {
+            return Ok(false);
+        }
+        let bytes = queue.copy_packet(host)?;
+        let ucs = self.placement.columns as usize * crate::abi::control_code::UC_PER_COLUMN as usize;
+        let packet = Packet::decode(host, &bytes, ucs);
+        if self.state == State::Error {
+            self.state = State::Idle;
+        }
+        let sequence = queue.read_index();
+        if self.trace.is_some() {
+            self.record("packet", format!("{sequence} {packet:?}"));
+        }
+        if self.aborting || self.state == State::Exited {
+            self.aborting &= packet.chain;
+            self.errors += 1;
+            return self.finish(host, &packet, completion_state::ABORT).map(|()| true);
+        }
+        match &packet.request {
+            Ok(Request::Exec(starts)) => {
+                let before = self.machine.fabric().totals();
+                let since = self.machine.now();
+                for &(uc, exec) in starts.as_slice() {
+                    if let Err(fault) = self.machine.start(uc, exec) {
+                        let word = self.fault(&fault);
+                        self.aborting = packet.chain;
+                        return self.finish(host, &packet, word).map(|()| true);
+                    }
+                }
+                let began = Instant::now();
+                self.running = Some(Running {
+                    packet,
+                    began,
+                    before,
+                    since,
+                    ended: None,
+                });
+            }
+            Ok(Request::Test) => {
+                self.completed += 1;
+                self.finish(host, &packet, completion_state::COMPLETED)?;
+            }
+            Ok(Request::Exit) => {
+                self.state = State::Exited;
+                self.finish(host, &packet, error_word(context_error::EXIT, 0))?;
+            }
+            Err(message) => {
+                let message = format!("packet {sequence}: {message}");
+                self.errors += 1;
+                self.explain(message);
+                self.aborting = packet.chain;
+                self.finish(host, &packet, error_word(context_error::INVALID_PACKET, 0))?;
+            }
+        }
+        Ok(true)
+    }
+
+    /// Ends the running packet with `word`, unless simulated time says that it is too early.
+    fn end(&mut self, host: &dyn HostMemory, word: u32, hclk_mhz: u32, pace: Pace) -> Served {
+        let Some(mut running) = self.running.take() else {
+            return Served::More;
+        };
+        if running.ended.is_none() {
+            let cycles = self.machine.now().saturating_sub(running.since);
+            let after = self.machine.fabric().totals();
+            self.last = Cost {
+                cycles,
+                picoseconds: cycles.saturating_mul(1_000_000) / u64::from(hclk_mhz.max(1)),
+                totals: after.since(running.before),
+            };
+            self.total.add(&self.last);
+            if word == completion_state::COMPLETED {
+                self.completed += 1;
+            } else {
+                self.aborting = running.packet.chain;
+                self.reset();
+            }
+            let due = running.began + Duration::from_nanos(self.last.picoseconds / 1000);
+            if pace == Pace::Real && due > Instant::now() {
+                running.ended = Some((word, due));
+            }
+        }
+        if let Some((_, due)) = running.ended
+            && due > Instant::now()
+        {
+            self.running = Some(running);
+            return Served::Until(due);
+        }
+        if let Err(error) = self.finish(host, &running.packet, word) {
+            self.stop(error.to_string());
+            return Served::Idle;
+        }
+        Served::More
+    }
+
+    /// Tells the host: completion word, then read_index, then the interrupt. A waiter that the interrupt wakes looks at read_index.
+    fn finish(&mut self, host: &dyn HostMemory, packet: &Packet, word: u32) -> Result<(), QueueError> {
+        if packet.completion != 0
+            && packet.completion.is_multiple_of(4)
+            && let Err(fault) = host.write(packet.completion, &word.to_le_bytes())
+        {
+            self.errors += 1;
+            self.explain(format!("completion word: {fault}"));
+        }
+        let Some(queue) = &mut self.queue else { return Ok(()) };
+        queue.advance(host)?;
+        if self.trace.is_some() {
+            let text = format!("{} {word:#x}", queue.read_index() - 1);
+            self.record("completion", text);
+        }
+        self.interrupt();
+        Ok(())
+    }
+
+    fn interrupt(&mut self) {
+        if let Err(error) = self.placement.interrupts.trigger(self.placement.vector) {
+            self.explain(error.message);
+        }
+    }
+
+    fn fault(&mut self, fault: &ContextFault) -> u32 {
+        self.errors += 1;
+        let ContextFault {
+            uc,
+            page,
+            offset,
+            opcode,
+            message,
+            ..
+        } = fault;
+        self.explain(format!(
+            "uC {uc}, page {page}, offset {offset:#x}, opcode {opcode:#04x}: {message}"
+        ));
+        error_word(fault.error, *uc)
+    }
+
+    fn explain(&mut self, message: String) {
+        self.record("error", message.clone());
+        self.message = message;
+    }
+
+    /// The queue can't be served. Whoever waits is woken, to find that out.
+    fn stop(&mut self, message: String) {
+        self.errors += 1;
+        self.state = State::Error;
+        self.explain(message);
+        self.interrupt();
+    }
+
+    /// Fresh tiles and micro-controllers: what a failed packet left in them must not reach the next one.
+    fn reset(&mut self) {
+        self.machine = new_machine(&self.placement);
+    }
+
+    fn record(&mut self, kind: &'static str, text: String) {
+        let time = self.total.picoseconds / 1000;
+        if let Some(trace) = &mut self.trace
+            && trace.len() < TRACE_MAX
+        {
+            trace.push(Event { time, kind, text });
+        }
+    }
+}
+
+impl Totals {
+    fn since(self, before: Self) -> Self {
+        Self {
+            energy: self.energy - before.energy,
+            bytes: self.bytes.saturating_sub(before.bytes),
+            macs: self.macs.saturating_sub(before.macs),
+        }
+    }
+}
+
+impl Cost {
+    fn add(&mut self, other: &Self) {
+        self.cycles += other.cycles;
+        self.picoseconds += other.picoseconds;
+        self.totals.energy += other.totals.energy;
+        self.totals.bytes += other.totals.bytes;
+        self.totals.macs += other.totals.macs;
+    }
+}

@@ -1,0 +1,228 @@
+//! The engine's thread: watches doorbells, gives contexts their turns, and sleeps when nobody rings.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{Ordering, fence};
+use std::time::{Duration, Instant};
+
+use super::context::{Pace, Served};
+use super::{Cell, Shared};
+use crate::abi::host_queue as abi;
+
+/// Looks at the doorbells between two looks at the clock.
+const LOOKS: u32 = 64;
+const SPIN_LEAST: Duration = Duration::from_micros(20);
+const SPIN_MOST: Duration = Duration::from_micros(500);
+/// Back-off while clients can't wake the engine.
+const NAP_LEAST: Duration = Duration::from_micros(20);
+const NAP_MOST: Duration = Duration::from_millis(1);
+/// A nap costs up to 30 us of CPU in a virtual machine: after a long silence only longer ones stay under half a percent.
+const NAP_IN_SILENCE: Duration = Duration::from_millis(8);
+const SILENCE: Duration = Duration::from_millis(100);
+
+struct Slot {
+    cell: Arc<Cell>,
+    ready: bool,
+    /// A packet waits for its simulated time.
+    until: Option<Instant>,
+}
+
+pub(super) struct Worker {
+    shared: Arc<Shared>,
+    slots: Vec<Slot>,
+    /// The list of contexts that `slots` shows.
+    version: u64,
+    /// Where the round robin goes on.
+    next: usize,
+    spin: Duration,
+}
+
+impl Worker {
+    pub fn new(shared: Arc<Shared>) -> Self {
+        Self {
+            shared,
+            slots: Vec::new(),
+            version: 0,
+            next: 0,
+            spin: SPIN_LEAST,
+        }
+    }
+
+    /// Until the engine is closed.
+    pub fn run(mut self) {
+        let mut idle_since = Instant::now();
+        let mut looks = 0;
+        loop {
+            if self.version != self.shared.version.load(Ordering::Acquire) && !self.reload() {
+                return;
+            }
+            self.look();
+            if let Some(index) = self.pick() {
+                self.serve(index);
+                looks = 0;
+                continue;
+            }
+            std::hint::spin_loop();
+            looks += 1;
+            if looks == 1 {
+                idle_since = Instant::now();
+            }
+            if looks % LOOKS == 0 && idle_since.elapsed() >= self.spin {
+                let woken = self.sleep();
+                looks = 0;
+                // A ring soon after the last one is worth spinning for; a long silence is not.
+                self.spin = if woken {
+                    (self.spin * 2).min(SPIN_MOST)
+                } else {
+                    (self.spin / 2).max(SPIN_LEAST)
+                };
+            }
+        }
+    }
+
+    /// Takes over the list of contexts; `false` when the engine closes.
+    fn reload(&mut self) -> bool {
+        self.version = self.shared.version.load(Ordering::Acquire);
+        let contexts = self.shared.contexts();
+        let old = std::mem::take(&mut self.slots);
+        let slot = |cell: &Arc<Cell>| {
+            let known = old.iter().find(|slot| Arc::ptr_eq(&slot.cell, cell));
+            Slot {
+                cell: cell.clone(),
+                ready: known.map_or_else(|| cell.has_work(), |slot| slot.ready),
+                until: known.and_then(|slot| slot.until),
+            }
+        };
+        self.slots = contexts.iter().map(slot).collect();
+        drop(old);
+        let closed = self.shared.closed.load(Ordering::Acquire);
+        self.shared
+            .seen
+            .store(if closed { u64::MAX } else { self.version }, Ordering::Release);
+        !closed
+    }
+
+    /// Marks contexts whose doorbell was rung.
+    #[inline]
+    fn look(&mut self) {
+        for slot in &mut self.slots {
+            slot.ready |= slot.cell.rung();
+        }
+    }
+
+    /// The next context in the highest band that has work.
+    #[inline]
+    fn pick(&mut self) -> Option<usize> {
+        let count = self.slots.len();
+        let mut best: Option<usize> = None;
+        for step in 0..count {
+            let index = if self.next + step < count {
+                self.next + step
+            } else {
+                self.next + step - count
+            };
+            let slot = &self.slots[index];
+            let due = slot.ready && slot.until.is_none_or(|until| until <= Instant::now());
+            if due && best.is_none_or(|other| self.slots[other].cell.priority < slot.cell.priority) {
+                best = Some(index);
+            }
+        }
+        self.next = best.map_or(0, |index| index + 1);
+        if self.next >= count {
+            self.next = 0;
+        }
+        best
+    }
+
+    fn serve(&mut self, index: usize) {
+        let slot = &mut self.slots[index];
+        let hclk = self.shared.hclk_mhz.load(Ordering::Relaxed);
+        slot.until = None;
+        match slot.cell.serve(hclk, self.shared.pace) {
+            Served::More => {}
+            Served::Until(until) => slot.until = Some(until),
+            Served::Idle => slot.ready = slot.cell.rearm(),
+        }
+    }
+
+    /// Sleeps until a ring, a packet's simulated time or a change of the list; tells whether it was a ring, and soon.
+    fn sleep(&mut self) -> bool {
+        let asleep = |value| {
+            for slot in &self.slots {
+                slot.cell
+                    .doorbell
+                    .word32(abi::DOORBELL_SLEEPING as usize)
+                    .store(value, Ordering::Relaxed);
+            }
+        };
+        asleep(1);
+        let began = Instant::now();
+        let due = self.slots.iter().filter_map(|slot| slot.until).min();
+        let silent = self.slots.iter().any(|slot| !slot.cell.kicks());
+        let mut nap = NAP_LEAST;
+        let rung = loop {
+            // A client writes the doorbell, fences and looks for "asleep"; we say "asleep", fence and look at the doorbell.
+            fence(Ordering::SeqCst);
+            if self.slots.iter().any(|slot| slot.cell.rung()) {
+                break true;
+            }
+            let left = due.map(|due| due.saturating_duration_since(Instant::now()));
+            if left == Some(Duration::ZERO) || self.version != self.shared.version.load(Ordering::Acquire) {
+                break false;
+            }
+            let limit = [silent.then_some(nap), left].into_iter().flatten().min();
+            self.shared.kick.sleep(limit);
+            nap = (nap * 2).min(if began.elapsed() < SILENCE { NAP_MOST } else { NAP_IN_SILENCE });
+        };
+        asleep(0);
+        rung && began.elapsed() < SPIN_MOST
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        self.slots.clear();
+        self.shared.seen.store(u64::MAX, Ordering::Release);
+    }
+}
+
+impl Cell {
+    /// Whether the doorbell was rung since it was armed.
+    #[inline]
+    fn rung(&self) -> bool {
+        self.doorbell.word32(0).load(Ordering::Acquire) != abi::DOORBELL_ARMED
+    }
+
+    /// Whether the client said that it wakes the engine.
+    fn kicks(&self) -> bool {
+        self.doorbell.word32(abi::DOORBELL_KICKS as usize).load(Ordering::Relaxed) == 1
+    }
+
+    fn has_work(&self) -> bool {
+        self.lock().as_ref().is_some_and(|context| context.has_work())
+    }
+
+    /// Arms the doorbell again, then looks for a packet whose ring the arming may have wiped out.
+    fn rearm(&self) -> bool {
+        self.doorbell.word32(0).swap(abi::DOORBELL_ARMED, Ordering::SeqCst);
+        fence(Ordering::SeqCst);
+        self.turn(|context| context.waiting()).unwrap_or(false)
+    }
+
+    /// One slice of the context's work. A panic, which would be an error of ours, ends its packet and not the process.
+    #[inline]
+    fn serve(&self, hclk_mhz: u32, pace: Pace) -> Served {
+        self.turn(
+            |context| match catch_unwind(AssertUnwindSafe(|| context.serve(hclk_mhz, pace))) {
+                Ok(served) => served,
+                Err(panic) => {
+                    let text = panic.downcast_ref::<String>().map(String::as_str);
+                    let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no message");
+                    context.fail(format!("internal error of the engine: {text}; please report it"));
+                    Served::Idle
+                }
+            },
+        )
+        .unwrap_or(Served::Idle)
+    }
+}

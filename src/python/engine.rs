@@ -1,0 +1,137 @@
+//! `Engine`.
+
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+
+use super::memory::{AddressSpace, Interrupts};
+use crate::engine::{self, Cost, Pace, Placement, State};
+
+/// `fauxdna._core.Engine`.
+#[pyclass(frozen, module = "fauxdna._core")]
+pub struct Engine(engine::Engine);
+
+#[pymethods]
+impl Engine {
+    #[new]
+    #[pyo3(signature = (columns=3, *, pace="fast", cpu=None))]
+    fn new(py: Python<'_>, columns: u32, pace: &str, cpu: Option<usize>) -> PyResult<Self> {
+        let pace = match pace {
+            "fast" => Pace::Fast,
+            "real" => Pace::Real,
+            other => return Err(PyValueError::new_err(format!("pace {other:?}: it is 'fast' or 'real'"))),
+        };
+        Ok(Self(py.detach(|| engine::Engine::new(columns, pace, cpu))?))
+    }
+
+    #[getter]
+    fn kick_fd(&self) -> i32 {
+        self.0.kick_fd()
+    }
+
+    #[pyo3(signature = (space, *, queue_address, column, columns, doorbell_fd, doorbell_offset, interrupts, vector, priority=0,
+                        owner=0))]
+    #[allow(clippy::too_many_arguments)]
+    fn create_context(
+        &self,
+        py: Python<'_>,
+        space: &AddressSpace,
+        queue_address: u64,
+        column: u32,
+        columns: u32,
+        doorbell_fd: i32,
+        doorbell_offset: u64,
+        interrupts: &Interrupts,
+        vector: usize,
+        priority: i32,
+        owner: u64,
+    ) -> PyResult<u64> {
+        let interrupts = interrupts.0.clone();
+        let placement = Placement {
+            queue_address,
+            column,
+            columns,
+            interrupts,
+            vector,
+            priority,
+            owner,
+        };
+        Ok(py.detach(|| self.0.create_context(&space.0, placement, (doorbell_fd, doorbell_offset)))?)
+    }
+
+    fn destroy_context(&self, py: Python<'_>, context: u64) -> PyResult<()> {
+        Ok(py.detach(|| self.0.destroy_context(context))?)
+    }
+
+    fn context_state<'py>(&self, py: Python<'py>, context: u64) -> PyResult<Bound<'py, PyDict>> {
+        let found = py.detach(|| {
+            self.0.with(context, |context| {
+                let (completed, errors, message) = context.outcome();
+                let outcome = (completed, errors, message.to_owned());
+                (
+                    context.state(),
+                    context.read_index(),
+                    outcome,
+                    context.cost().0,
+                    context.placement().clone(),
+                )
+            })
+        })?;
+        let (state, read_index, (completed, errors, message), cost, placement) = found;
+        let name = match state {
+            State::Idle => "idle",
+            State::Running => "running",
+            State::Error => "error",
+            State::Exited => "exited",
+        };
+        let out = cost_dict(py, &cost)?;
+        out.set_item("state", name)?;
+        out.set_item("read_index", read_index)?;
+        out.set_item("completed", completed)?;
+        out.set_item("errors", errors)?;
+        out.set_item("message", message)?;
+        out.set_item("column", placement.column)?;
+        out.set_item("columns", placement.columns)?;
+        out.set_item("priority", placement.priority)?;
+        out.set_item("owner", placement.owner)?;
+        Ok(out)
+    }
+
+    fn report<'py>(&self, py: Python<'py>, context: u64) -> PyResult<Bound<'py, PyDict>> {
+        let (total, last) = py.detach(|| self.0.with(context, |context| context.cost()))?;
+        let out = cost_dict(py, &total)?;
+        out.set_item("last", cost_dict(py, &last)?)?;
+        Ok(out)
+    }
+
+    fn set_trace(&self, py: Python<'_>, context: u64, enabled: bool) -> PyResult<()> {
+        Ok(py.detach(|| self.0.with(context, |context| context.set_trace(enabled)))?)
+    }
+
+    fn take_trace(&self, py: Python<'_>, context: u64) -> PyResult<Vec<(u64, &'static str, String)>> {
+        let events = py.detach(|| self.0.with(context, |context| context.take_trace()))?;
+        Ok(events.into_iter().map(|event| (event.time, event.kind, event.text)).collect())
+    }
+
+    fn kick(&self) {
+        self.0.kick();
+    }
+
+    fn set_clock(&self, hclk_mhz: u32) -> PyResult<()> {
+        Ok(self.0.set_clock(hclk_mhz)?)
+    }
+
+    fn close(&self, py: Python<'_>) {
+        py.detach(|| self.0.close());
+    }
+}
+
+fn cost_dict<'py>(py: Python<'py>, cost: &Cost) -> PyResult<Bound<'py, PyDict>> {
+    let out = PyDict::new(py);
+    out.set_item("cycles", cost.cycles)?;
+    out.set_item("simulated_ns", cost.picoseconds / 1000)?;
+    out.set_item("energy_pj", cost.totals.energy)?;
+    out.set_item("bytes", cost.totals.bytes)?;
+    out.set_item("macs", cost.totals.macs)?;
+    Ok(out)
+}
