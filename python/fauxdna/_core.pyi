@@ -92,7 +92,13 @@ class Engine:
         """
 
     def report(self, context: int) -> dict[str, object]:
-        """Counters since creation; ``last``: ``simulated_ns``, ``energy_pj``, ``bytes``, ``macs`` of the last packet."""
+        """What the context's packets cost.
+
+        ``cycles``, ``simulated_ns``, ``energy_pj``, ``bytes`` and ``macs`` of all packets; ``last``: of the last one;
+        then, since the array was last reset (by creation or a failed packet), ``events`` and ``tiles``: a list of ``column``,
+        ``row``, ``kind``, ``channels`` (``name``, ``busy_cycles``, ``bytes``, ``tasks``, ``bds``, ``energy_pj``) and ``core``
+        (``busy_cycles``, ``macs``, ``elements``, ``instructions``, ``energy_pj``; only where a core ran).
+        """
 
     def set_trace(self, context: int, enabled: bool) -> None:
         """Starts or stops recording events."""

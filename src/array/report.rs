@@ -124,6 +124,11 @@ impl Array {
         report
     }
 
+    /// Events processed, as in [`Array::report`].
+    pub fn events(&self) -> u64 {
+        self.processed
+    }
+
     /// Starts counting anew.
     pub fn clear_report(&mut self) {
         self.processed = 0;

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::partition::{Array, Totals};
+use super::partition::Totals;
 use crate::abi::host_queue::{completion_state, context_error};
+use crate::array::Array;
 use crate::cert::{ContextFault, Machine, Progress};
 use crate::interrupts::Interrupts;
 use crate::memory::{AddressSpace, HostMemory, Reader};
@@ -92,7 +93,6 @@ const SLICE: u64 = 2048;
 struct Running {
     packet: Packet,
     began: Instant,
-    before: Totals,
     since: u64,
     /// The completion word of a packet that waits for its simulated time.
     ended: Option<(u32, Instant)>,
@@ -117,6 +117,8 @@ struct Work {
     message: String,
     total: Cost,
     last: Cost,
+    /// The array's event count and totals when the last packet ended.
+    counted: (u64, Totals),
     trace: Option<Vec<Event>>,
 }
 
@@ -136,6 +138,7 @@ impl Context {
             message: String::new(),
             total: Cost::default(),
             last: Cost::default(),
+            counted: (0, Totals::default()),
             trace: None,
         };
         Self {
@@ -275,7 +278,6 @@ impl Work {
         }
         match &packet.request {
             Ok(Request::Exec(starts)) => {
-                let before = self.machine.fabric().totals();
                 let since = self.machine.now();
                 for &(uc, exec) in starts.as_slice() {
                     if let Err(fault) = self.machine.start(uc, exec) {
@@ -288,7 +290,6 @@ impl Work {
                 self.running = Some(Running {
                     packet,
                     began,
-                    before,
                     since,
                     ended: None,
                 });
@@ -319,11 +320,11 @@ impl Work {
         };
         if running.ended.is_none() {
             let cycles = self.machine.now().saturating_sub(running.since);
-            let after = self.machine.fabric().totals();
+            let picoseconds = cycles.saturating_mul(1_000_000) / u64::from(hclk_mhz.max(1));
             self.last = Cost {
                 cycles,
-                picoseconds: cycles.saturating_mul(1_000_000) / u64::from(hclk_mhz.max(1)),
-                totals: after.since(running.before),
+                picoseconds,
+                totals: self.count(),
             };
             self.total.add(&self.last);
             if word == completion_state::COMPLETED {
@@ -375,6 +376,19 @@ impl Work {
         }
     }
 
+    /// What the array did since the last packet. Gathering it takes longer than an empty packet, so it is done only if anything
+    /// happened.
+    fn count(&mut self) -> Totals {
+        let array = self.machine.fabric();
+        let (events, before) = self.counted;
+        if array.events() == events {
+            return Totals::default();
+        }
+        let now = Totals::of(array);
+        self.counted = (array.events(), now);
+        now.since(before)
+    }
+
     fn fault(&mut self, fault: &ContextFault) -> u32 {
         self.errors += 1;
         let ContextFault {
@@ -407,6 +421,7 @@ impl Work {
     /// Fresh tiles and micro-controllers: what a failed packet left in them must not reach the next one.
     fn reset(&mut self) {
         self.machine = new_machine(&self.placement);
+        self.counted = (0, Totals::default());
     }
 
     fn record(&mut self, kind: &'static str, text: String) {
@@ -419,22 +434,10 @@ impl Work {
     }
 }
 
-impl Totals {
-    fn since(self, before: Self) -> Self {
-        Self {
-            energy: self.energy - before.energy,
-            bytes: self.bytes.saturating_sub(before.bytes),
-            macs: self.macs.saturating_sub(before.macs),
-        }
-    }
-}
-
 impl Cost {
     fn add(&mut self, other: &Self) {
         self.cycles += other.cycles;
         self.picoseconds += other.picoseconds;
-        self.totals.energy += other.totals.energy;
-        self.totals.bytes += other.totals.bytes;
-        self.totals.macs += other.totals.macs;
+        self.totals = self.totals.plus(other.totals);
     }
 }

@@ -1,9 +1,8 @@
-//! The array behind a context.
+//! What a partition's array has done, in totals.
 
-use crate::cert::fabric::{ArrayFault, Cycles, Fabric, RegisterFault};
-use crate::memory::HostMemory;
+use crate::array::Array;
 
-/// What a partition has done so far.
+/// Energy, bytes and multiply-accumulates.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Totals {
     /// Picojoule.
@@ -14,60 +13,36 @@ pub struct Totals {
     pub macs: u64,
 }
 
-/// Columns without tiles.
-#[derive(Clone, Debug, Default)]
-pub struct Array;
-
-impl Array {
-    /// `columns` columns.
-    pub fn new(_columns: u32) -> Self {
-        Self
+impl Totals {
+    /// What `array` did since it was made.
+    pub fn of(array: &Array) -> Self {
+        let report = array.report();
+        let mut totals = Self {
+            energy: report.energy,
+            ..Self::default()
+        };
+        for tile in &report.tiles {
+            totals.bytes += tile.channels.iter().map(|channel| channel.bytes).sum::<u64>();
+            totals.macs += tile.core.as_ref().map_or(0, |core| core.macs);
+        }
+        totals
     }
 
-    /// What was done so far.
-    pub fn totals(&self) -> Totals {
-        Totals::default()
-    }
-}
-
-impl Fabric for Array {
-    fn read(&mut self, _at: Cycles, address: u32) -> Result<u32, RegisterFault> {
-        Err(RegisterFault {
-            address,
-            reason: "no tile here",
-        })
+    /// What came on top of `before`.
+    pub fn since(self, before: Self) -> Self {
+        Self {
+            energy: self.energy - before.energy,
+            bytes: self.bytes.saturating_sub(before.bytes),
+            macs: self.macs.saturating_sub(before.macs),
+        }
     }
 
-    fn write(&mut self, _at: Cycles, address: u32, _value: u32) -> Result<(), RegisterFault> {
-        Err(RegisterFault {
-            address,
-            reason: "no tile here",
-        })
-    }
-
-    fn write_block(&mut self, _at: Cycles, address: u32, _words: &[u32]) -> Result<(), RegisterFault> {
-        Err(RegisterFault {
-            address,
-            reason: "no tile here",
-        })
-    }
-
-    fn read_block(&mut self, _at: Cycles, address: u32, _words: &mut [u32]) -> Result<(), RegisterFault> {
-        Err(RegisterFault {
-            address,
-            reason: "no tile here",
-        })
-    }
-
-    fn take_tokens(&mut self, _tile: u16, _actor: u8, _count: u32) -> Option<Cycles> {
-        None
-    }
-
-    fn next_event(&self) -> Option<Cycles> {
-        None
-    }
-
-    fn step(&mut self, _host: &dyn HostMemory) -> Result<(), ArrayFault> {
-        Ok(())
+    /// Both together.
+    pub fn plus(self, other: Self) -> Self {
+        Self {
+            energy: self.energy + other.energy,
+            bytes: self.bytes + other.bytes,
+            macs: self.macs + other.macs,
+        }
     }
 }

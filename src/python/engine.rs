@@ -5,6 +5,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
 use super::memory::{AddressSpace, Interrupts};
+use crate::array::TileReport;
 use crate::engine::{self, Cost, Pace, Placement, State};
 
 /// `fauxdna._core.Engine`.
@@ -98,9 +99,19 @@ impl Engine {
     }
 
     fn report<'py>(&self, py: Python<'py>, context: u64) -> PyResult<Bound<'py, PyDict>> {
-        let (total, last) = py.detach(|| self.0.with(context, |context| context.cost()))?;
+        let (report, (total, last)) = py.detach(|| {
+            self.0
+                .with(context, |context| (context.machine().fabric().report(), context.cost()))
+        })?;
         let out = cost_dict(py, &total)?;
         out.set_item("last", cost_dict(py, &last)?)?;
+        out.set_item("events", report.events)?;
+        let tiles = report
+            .tiles
+            .iter()
+            .map(|tile| tile_dict(py, tile))
+            .collect::<PyResult<Vec<_>>>()?;
+        out.set_item("tiles", tiles)?;
         Ok(out)
     }
 
@@ -133,5 +144,34 @@ fn cost_dict<'py>(py: Python<'py>, cost: &Cost) -> PyResult<Bound<'py, PyDict>> 
     out.set_item("energy_pj", cost.totals.energy)?;
     out.set_item("bytes", cost.totals.bytes)?;
     out.set_item("macs", cost.totals.macs)?;
+    Ok(out)
+}
+
+fn tile_dict<'py>(py: Python<'py>, tile: &TileReport) -> PyResult<Bound<'py, PyDict>> {
+    let out = PyDict::new(py);
+    out.set_item("column", tile.tile >> 5)?;
+    out.set_item("row", tile.tile & 31)?;
+    out.set_item("kind", format!("{:?}", tile.kind).to_lowercase())?;
+    let mut channels = Vec::new();
+    for channel in &tile.channels {
+        let entry = PyDict::new(py);
+        entry.set_item("name", format!("{}{}", channel.direction.name(), channel.number))?;
+        entry.set_item("busy_cycles", channel.busy)?;
+        entry.set_item("bytes", channel.bytes)?;
+        entry.set_item("tasks", channel.tasks)?;
+        entry.set_item("bds", channel.bds)?;
+        entry.set_item("energy_pj", channel.energy)?;
+        channels.push(entry);
+    }
+    out.set_item("channels", channels)?;
+    if let Some(core) = &tile.core {
+        let entry = PyDict::new(py);
+        entry.set_item("busy_cycles", core.busy)?;
+        entry.set_item("macs", core.macs)?;
+        entry.set_item("elements", core.elements)?;
+        entry.set_item("instructions", core.instructions)?;
+        entry.set_item("energy_pj", core.energy)?;
+        out.set_item("core", entry)?;
+    }
     Ok(out)
 }
