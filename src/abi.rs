@@ -739,6 +739,14 @@ pub mod control_code {
     pub const MAX_UC: u32 = 6;
     pub const NO_ARGUMENT_OFFSET: u32 = 0xffff;
     pub const REMOTE_BARRIER_BASE: u32 = 1;
+    pub const REMOTE_BARRIERS: u32 = 64;
+    pub const REMOTE_BARRIER_PREEMPT: u32 = 0;
+    pub const WRITE_ADDRESS_IMMEDIATE: u32 = 1;
+    pub const WRITE_VALUE_IMMEDIATE: u32 = 2;
+    pub const UC_DMA_QUEUE_DEPTH: u32 = 16;
+    pub const NESTING_MAX: u32 = 4;
+    pub const PAGES_MAX: u32 = 0x10000;
+    pub const START_QUEUE_MAX: u32 = 32;
     /// Byte offsets; aiebu isa-spec.yaml.
     pub mod page_header {
         pub const SIZE: usize = 16;
@@ -799,6 +807,220 @@ pub mod control_code {
         pub const UC_DMA_MASK_POLL_EXT: u32 = 34;
         pub const APPLY_OFFSET_PL: u32 = 35;
         pub const EOF: u32 = 255;
+    }
+    /// Operands of START_JOB.
+    pub mod start_job {
+        use super::super::Bits;
+        pub const JOB: Bits = Bits { word: 0, low: 16, width: 16 };
+        pub const SIZE: Bits = Bits { word: 1, low: 0, width: 16 };
+    }
+    /// Operands of START_JOB_DEFERRED.
+    pub mod start_job_deferred {
+        use super::super::Bits;
+        pub const JOB: Bits = Bits { word: 0, low: 16, width: 16 };
+        pub const SIZE: Bits = Bits { word: 1, low: 0, width: 16 };
+    }
+    /// Operands of START_COND_JOB_PREEMPT.
+    pub mod start_cond_job_preempt {
+        use super::super::Bits;
+        pub const JOB: Bits = Bits { word: 0, low: 16, width: 16 };
+        pub const SIZE: Bits = Bits { word: 1, low: 0, width: 16 };
+    }
+    /// Operands of LAUNCH_JOB.
+    pub mod launch_job {
+        use super::super::Bits;
+        pub const JOB: Bits = Bits { word: 0, low: 16, width: 16 };
+    }
+    /// Operands of UC_DMA_WRITE_DES.
+    pub mod uc_dma_write_des {
+        use super::super::Bits;
+        pub const REGISTER: Bits = Bits { word: 0, low: 16, width: 8 };
+        pub const BD: Bits = Bits { word: 1, low: 0, width: 16 };
+    }
+    /// Operands of WAIT_UC_DMA.
+    pub mod wait_uc_dma {
+        use super::super::Bits;
+        pub const REGISTER: Bits = Bits { word: 0, low: 16, width: 8 };
+    }
+    /// Operands of UC_DMA_WRITE_DES_SYNC.
+    pub mod uc_dma_write_des_sync {
+        use super::super::Bits;
+        pub const BD: Bits = Bits { word: 0, low: 16, width: 16 };
+    }
+    /// Operands of WRITE_32.
+    pub mod write_32 {
+        use super::super::Bits;
+        pub const ADDRESS: Bits = Bits { word: 1, low: 0, width: 32 };
+        pub const VALUE: Bits = Bits { word: 2, low: 0, width: 32 };
+    }
+    /// Operands of MASK_WRITE_32.
+    pub mod mask_write_32 {
+        use super::super::Bits;
+        pub const ADDRESS: Bits = Bits { word: 1, low: 0, width: 32 };
+        pub const MASK: Bits = Bits { word: 2, low: 0, width: 32 };
+        pub const VALUE: Bits = Bits { word: 3, low: 0, width: 32 };
+    }
+    /// Operands of WRITE_32_D.
+    pub mod write_32_d {
+        use super::super::Bits;
+        pub const FLAGS: Bits = Bits { word: 0, low: 16, width: 8 };
+        pub const ADDRESS: Bits = Bits { word: 1, low: 0, width: 32 };
+        pub const VALUE: Bits = Bits { word: 2, low: 0, width: 32 };
+    }
+    /// Operands of READ_32.
+    pub mod read_32 {
+        use super::super::Bits;
+        pub const REGISTER: Bits = Bits { word: 0, low: 16, width: 8 };
+        pub const ADDRESS: Bits = Bits { word: 1, low: 0, width: 32 };
+    }
+    /// Operands of READ_32_D.
+    pub mod read_32_d {
+        use super::super::Bits;
+        pub const ADDRESS_REGISTER: Bits = Bits { word: 0, low: 16, width: 8 };
+        pub const REGISTER: Bits = Bits { word: 0, low: 24, width: 8 };
+    }
+    /// Operands of ADD.
+    pub mod add {
+        use super::super::Bits;
+        pub const REGISTER: Bits = Bits { word: 0, low: 16, width: 8 };
+        pub const VALUE: Bits = Bits { word: 1, low: 0, width: 32 };
+    }
+    /// Operands of MOV.
+    pub mod mov {
+        use super::super::Bits;
+        pub const REGISTER: Bits = Bits { word: 0, low: 16, width: 8 };
+        pub const VALUE: Bits = Bits { word: 1, low: 0, width: 32 };
+    }
+    /// Operands of LOCAL_BARRIER.
+    pub mod local_barrier {
+        use super::super::Bits;
+        pub const ID: Bits = Bits { word: 0, low: 16, width: 8 };
+        pub const COUNT: Bits = Bits { word: 0, low: 24, width: 8 };
+    }
+    /// Operands of REMOTE_BARRIER.
+    pub mod remote_barrier {
+        use super::super::Bits;
+        pub const ID: Bits = Bits { word: 0, low: 16, width: 8 };
+        pub const MASK: Bits = Bits { word: 1, low: 0, width: 32 };
+    }
+    /// Operands of POLL_32.
+    pub mod poll_32 {
+        use super::super::Bits;
+        pub const ADDRESS: Bits = Bits { word: 1, low: 0, width: 32 };
+        pub const VALUE: Bits = Bits { word: 2, low: 0, width: 32 };
+    }
+    /// Operands of MASK_POLL_32.
+    pub mod mask_poll_32 {
+        use super::super::Bits;
+        pub const ADDRESS: Bits = Bits { word: 1, low: 0, width: 32 };
+        pub const MASK: Bits = Bits { word: 2, low: 0, width: 32 };
+        pub const VALUE: Bits = Bits { word: 3, low: 0, width: 32 };
+    }
+    /// Operands of WAIT_TCTS.
+    pub mod wait_tcts {
+        use super::super::Bits;
+        pub const TILE: Bits = Bits { word: 0, low: 16, width: 16 };
+        pub const ACTOR: Bits = Bits { word: 1, low: 0, width: 8 };
+        pub const COUNT: Bits = Bits { word: 1, low: 16, width: 8 };
+    }
+    /// Operands of APPLY_OFFSET_57.
+    pub mod apply_offset_57 {
+        use super::super::Bits;
+        pub const TABLE: Bits = Bits { word: 0, low: 16, width: 16 };
+        pub const COUNT: Bits = Bits { word: 1, low: 0, width: 16 };
+        pub const OFFSET: Bits = Bits { word: 1, low: 16, width: 16 };
+    }
+    /// Operands of PREEMPT.
+    pub mod preempt {
+        use super::super::Bits;
+        pub const ID: Bits = Bits { word: 0, low: 16, width: 16 };
+        pub const SAVE_PAGE: Bits = Bits { word: 1, low: 0, width: 16 };
+        pub const RESTORE_PAGE: Bits = Bits { word: 1, low: 16, width: 16 };
+    }
+    /// Operands of LOAD_PDI.
+    pub mod load_pdi {
+        use super::super::Bits;
+        pub const PDI: Bits = Bits { word: 1, low: 0, width: 32 };
+        pub const PAGE: Bits = Bits { word: 2, low: 0, width: 16 };
+    }
+    /// Operands of LOAD_CORES.
+    pub mod load_cores {
+        use super::super::Bits;
+        pub const ID: Bits = Bits { word: 1, low: 0, width: 32 };
+        pub const PAGE: Bits = Bits { word: 2, low: 0, width: 16 };
+    }
+    /// Operands of LOAD_CORES_CP.
+    pub mod load_cores_cp {
+        use super::super::Bits;
+        pub const ID: Bits = Bits { word: 1, low: 0, width: 32 };
+    }
+    /// Operands of SAVE_TIMESTAMPS.
+    pub mod save_timestamps {
+        use super::super::Bits;
+        pub const ID: Bits = Bits { word: 1, low: 0, width: 32 };
+    }
+    /// Operands of SAVE_REGISTER.
+    pub mod save_register {
+        use super::super::Bits;
+        pub const ADDRESS: Bits = Bits { word: 1, low: 0, width: 32 };
+        pub const ID: Bits = Bits { word: 2, low: 0, width: 32 };
+    }
+    /// Operands of SLEEP.
+    pub mod sleep {
+        use super::super::Bits;
+        pub const MICROSECONDS: Bits = Bits { word: 1, low: 0, width: 32 };
+    }
+    /// Operands of TRACE.
+    pub mod trace {
+        use super::super::Bits;
+        pub const INFO: Bits = Bits { word: 0, low: 16, width: 16 };
+    }
+    /// Operands of REL_ACQ_SYNC.
+    pub mod rel_acq_sync {
+        use super::super::Bits;
+        pub const RELEASE: Bits = Bits { word: 1, low: 0, width: 32 };
+        pub const ACQUIRE: Bits = Bits { word: 2, low: 0, width: 32 };
+    }
+    /// Operands of UC_DMA_MASK_POLL_EXT.
+    pub mod uc_dma_mask_poll_ext {
+        use super::super::Bits;
+        pub const ADDRESS_LOW: Bits = Bits { word: 1, low: 0, width: 32 };
+        pub const ADDRESS_HIGH: Bits = Bits { word: 2, low: 0, width: 32 };
+        pub const MASK: Bits = Bits { word: 3, low: 0, width: 32 };
+        pub const VALUE: Bits = Bits { word: 4, low: 0, width: 32 };
+    }
+    /// Operands of APPLY_OFFSET_PL.
+    pub mod apply_offset_pl {
+        use super::super::Bits;
+        pub const TABLE: Bits = Bits { word: 0, low: 16, width: 16 };
+        pub const COUNT: Bits = Bits { word: 1, low: 0, width: 16 };
+        pub const OFFSET: Bits = Bits { word: 1, low: 16, width: 16 };
+    }
+    /// Bytes of the instruction with each opcode; 0 where there is none.
+    pub const SIZES: [u8; 256] = [8, 8, 4, 16, 12, 12, 8, 4, 4, 4, 0, 12, 8, 4, 8, 8, 8, 4, 8, 12, 16, 4, 4, 8, 4, 8, 12, 4, 8, 8, 12, 8, 8, 12, 20, 8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 4];
+    /// Mnemonic of each opcode.
+    pub const MNEMONICS: [&str; 256] = ["START_JOB", "UC_DMA_WRITE_DES", "WAIT_UC_DMA", "MASK_WRITE_32", "LOAD_CORES", "WRITE_32", "WAIT_TCTS", "END_JOB", "YIELD", "UC_DMA_WRITE_DES_SYNC", "", "WRITE_32_D", "READ_32", "READ_32_D", "APPLY_OFFSET_57", "ADD", "MOV", "LOCAL_BARRIER", "REMOTE_BARRIER", "POLL_32", "MASK_POLL_32", "TRACE", "NOP", "START_JOB_DEFERRED", "LAUNCH_JOB", "PREEMPT", "LOAD_PDI", "LOAD_LAST_PDI", "SAVE_TIMESTAMPS", "SLEEP", "SAVE_REGISTER", "START_COND_JOB_PREEMPT", "LOAD_CORES_CP", "REL_ACQ_SYNC", "UC_DMA_MASK_POLL_EXT", "APPLY_OFFSET_PL", "", "", "", "", "", "", "", "", "", "", "", "", "", "", "", "", "", "", "", "", "", "", "", "", "", "", "", "", "", "", "", "", "", "", "", "", "", "", "", "", "", "", "", "", "", "", "", "", "", "", "", "", "", "", "", "", "", "", "", "", "", "", "", "", "", "", "", "", "", "", "", "", "", "", "", "", "", "", "", "", "", "", "", "", "", "", "", "", "", "", "", "", "", "", "", "", "", "", "", "", "", "", "", "", "", "", "", "", "", "", "", "", "", "", "", "", "", "", "", "", "", "", "", "", "", "", "", "", "", "", "", "", "", "", "", "", "", "", "", "", "", "", "", "", "", "", "", "", "", "", "", "", "", "", "", "", "", "", "", "", "", "", "", "", "", "", "", "", "", "", "", "", "", "", "", "", "", "", "", "", "", "", "", "", "", "", "", "", "", "", "", "", "", "", "", "", "", "", "", "", "", "", "", "", "", "", "", "", "", "", "", "", "", "", "", "", "", "", "", "EOF"];
+    pub mod dtrace_kind {
+        pub const TIMESTAMP: u32 = 0;
+        pub const REGISTER: u32 = 1;
+        pub const TRACE: u32 = 2;
+    }
+    pub const DTRACE_MAGIC: u32 = 0x41544446;
+    /// Byte offsets; chosen.
+    pub mod dtrace_header {
+        pub const SIZE: usize = 16;
+        pub const MAGIC: usize = 0;
+        pub const CAPACITY: usize = 4;
+        pub const COUNT: usize = 8;
+        pub const RESERVED: usize = 12;
+    }
+    /// Byte offsets; chosen.
+    pub mod dtrace_record {
+        pub const SIZE: usize = 16;
+        pub const KIND: usize = 0;
+        pub const UC: usize = 2;
+        pub const ID: usize = 4;
+        pub const VALUE: usize = 8;
     }
     pub mod relocation {
         pub const UC_DMA_REMOTE_POINTER: u32 = 1;

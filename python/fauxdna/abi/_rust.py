@@ -8,11 +8,12 @@ from __future__ import annotations
 import importlib
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from enum import IntEnum, IntFlag
 from types import ModuleType
 
 from ._declare import Bits, Struct, Words
+from .control_code import Operation
 
 MODULES = ("array", "tile_program", "timing", "control_code", "host_queue")
 
@@ -82,6 +83,30 @@ def _bits(field: Bits) -> str:
     return f"pub const {_upper(field.name)}: Bits = Bits {{ word: {field.word}, low: {field.low}, width: {field.width} }};"
 
 
+def _operations(operations: Mapping[int, Operation]) -> Iterator[str]:
+    """Size and operands of each instruction; an operand is a bit-field of the instruction's words."""
+    for operation in operations.values():
+        if not operation.operands:
+            continue
+        yield f"/// Operands of {operation.opcode.name}."
+        yield f"pub mod {operation.opcode.name.lower()} {{"
+        yield "    use super::super::Bits;"
+        for operand in operation.operands:
+            word, byte = divmod(operand.offset, 4)
+            yield "    " + _bits(Bits(operand.name, word, 8 * (byte + operand.size) - 1, 8 * byte))
+        yield "}"
+    names = [operations[code].opcode.name if code in operations else "" for code in range(256)]
+    sizes = [operations[code].size if code in operations else 0 for code in range(256)]
+    yield "/// Bytes of the instruction with each opcode; 0 where there is none."
+    yield f"pub const SIZES: [u8; 256] = {sizes};"
+    yield "/// Mnemonic of each opcode."
+    yield f"pub const MNEMONICS: [&str; 256] = [{', '.join(_quoted(name) for name in names)}];"
+
+
+def _quoted(name: str) -> str:
+    return f'"{name}"'
+
+
 def _module(module: ModuleType) -> Iterator[str]:
     seen: set[int] = set()
     for name, value in vars(module).items():
@@ -110,6 +135,8 @@ def _module(module: ModuleType) -> Iterator[str]:
             for bits in value.fields.values():
                 yield "    " + _bits(bits)
             yield "}"
+        elif isinstance(value, dict) and value and all(isinstance(item, Operation) for item in value.values()):
+            yield from _operations(value)
         elif name.isupper():
             yield from _constant(name, value)
 

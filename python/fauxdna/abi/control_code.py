@@ -26,6 +26,20 @@ MAX_UC: Final = 6
 NO_ARGUMENT_OFFSET: Final = 0xFFFF
 REMOTE_BARRIER_BASE: Final = 1
 """REMOTE_BARRIER's id counts from rb0 = 1."""
+REMOTE_BARRIERS: Final = 64
+REMOTE_BARRIER_PREEMPT: Final = 0
+"""Chosen: the id of the barrier that ends a conditional job; no program can name it."""
+WRITE_ADDRESS_IMMEDIATE: Final = 1 << 0
+"""WRITE_32_D's flag: the address is immediate, else a register's number."""
+WRITE_VALUE_IMMEDIATE: Final = 1 << 1
+UC_DMA_QUEUE_DEPTH: Final = 16
+"""Chosen: transfers a micro-controller's DMA holds, the running one included."""
+NESTING_MAX: Final = 4
+"""Chosen: how deep LOAD_PDI, LOAD_CORES and PREEMPT may nest."""
+PAGES_MAX: Final = 1 << 16
+"""Chosen: pages one EXEC_BUF may run on one micro-controller, nested ones included."""
+START_QUEUE_MAX: Final = 32
+"""Chosen: EXEC_BUFs waiting on one micro-controller."""
 
 PAGE_HEADER = Struct(
     "page_header",
@@ -160,10 +174,50 @@ OPERATIONS: Final = {
         _operation(Opcode.SLEEP, 8, ("microseconds", 4, 4)),
         _operation(Opcode.TRACE, 4, ("info", 2, 2)),
         _operation(Opcode.REL_ACQ_SYNC, 12, ("release", 4, 4), ("acquire", 8, 4)),
-        _operation(Opcode.UC_DMA_MASK_POLL_EXT, 20),
-        _operation(Opcode.APPLY_OFFSET_PL, 8),
+        # The last two are in the opcode list only (aiebu-asm rejects both): operands and meaning are chosen.
+        _operation(
+            Opcode.UC_DMA_MASK_POLL_EXT,
+            20,
+            ("address_low", 4, 4),
+            ("address_high", 8, 4),
+            ("mask", 12, 4),
+            ("value", 16, 4),
+        ),
+        _operation(Opcode.APPLY_OFFSET_PL, 8, ("table", 2, 2), ("count", 4, 2), ("offset", 6, 2)),
     )
 }
+
+
+class DtraceKind(IntEnum):
+    """What a :data:`DTRACE_RECORD` tells."""
+
+    TIMESTAMP = 0
+    """SAVE_TIMESTAMPS; value is the simulated clock in cycles."""
+    REGISTER = 1
+    """SAVE_REGISTER; value is the register's."""
+    TRACE = 2
+    """TRACE; id is its operand, value the simulated clock in cycles."""
+
+
+DTRACE_MAGIC: Final = 0x41544446
+"""``FDTA``: without it at its start a trace buffer is left alone (its real format is not public)."""
+DTRACE_HEADER = Struct(
+    "dtrace_header",
+    16,
+    [
+        Field("magic", "u32"),
+        Field("capacity", "u32", doc="records the host made room for"),
+        Field("count", "u32", doc="records written; records past capacity are dropped"),
+        Field("reserved", "u32"),
+    ],
+    source="chosen",
+)
+DTRACE_RECORD = Struct(
+    "dtrace_record",
+    16,
+    [Field("kind", "u16", doc="DtraceKind"), Field("uc", "u16"), Field("id", "u32"), Field("value", "u64")],
+    source="chosen",
+)
 
 
 class Relocation(IntEnum):
