@@ -45,4 +45,13 @@ pub trait Fabric {
     fn next_event(&self) -> Option<Cycles>;
     /// Processes the earliest event.
     fn step(&mut self, host: &dyn HostMemory) -> Result<(), ArrayFault>;
+    /// Tokens that have arrived so far, taken or not; `None` when the fabric does not count them. Only a change of this count makes
+    /// the micro-controllers look for tokens again after a [`Fabric::step`], so counting them saves time.
+    fn tokens_arrived(&self) -> Option<u64> {
+        None
+    }
+    /// What the fabric's stalled parts wait for, one short phrase each; goes into the message of a timeout.
+    fn blocked(&self) -> String {
+        String::new()
+    }
 }

@@ -1,8 +1,14 @@
 //! A partition: its fabric, its micro-controllers and the clock they share.
 
-use super::fabric::{Cycles, Fabric};
-use super::{ContextFault, ExecBuf};
-use crate::abi::{control_code, host_queue::context_error};
+use super::fabric::{ArrayFault, Cycles, Fabric};
+use super::job::JobRef;
+use super::processor::{Preempt, Stop, Surroundings};
+use super::trace::{Trace, TraceEntry};
+use super::uc::Uc;
+use super::{ContextFault, ExecBuf, UcStatistics};
+use crate::abi::control_code::{REMOTE_BARRIER_PREEMPT, START_QUEUE_MAX, UC_PER_COLUMN};
+use crate::abi::host_queue::context_error;
+use crate::abi::timing::{HCLK_MHZ, POLL_TIMEOUT_CYCLES};
 use crate::memory::HostMemory;
 
 /// What [`Machine::run`] came to.
@@ -12,88 +18,278 @@ pub enum Progress {
     Done,
     /// The budget is spent; call again.
     More,
-    /// The context failed; its micro-controllers have stopped.
+    /// The context failed; its micro-controllers have stopped and forgotten their work.
     Fault(ContextFault),
 }
+
+/// Waits named in the message of a timeout.
+const WAITS_NAMED: usize = 6;
 
 /// A partition's whole state.
 #[derive(Clone)]
 pub struct Machine<F: Fabric> {
     fabric: F,
-    pending: Vec<Option<ExecBuf>>,
-    preempt: Vec<bool>,
+    ucs: Vec<Uc>,
     now: Cycles,
+    /// When the last micro-controller ended its work; the fabric has a timeout's time from then on to come to rest.
+    idle_since: Option<Cycles>,
+    tokens_seen: Option<u64>,
+    trace: Trace,
 }
 
 impl<F: Fabric> Machine<F> {
     /// A partition of `columns` columns over `fabric`, with two micro-controllers a column (index `2 * column + half`).
     pub fn new(fabric: F, columns: u32) -> Self {
-        let count = (columns * control_code::UC_PER_COLUMN) as usize;
+        let count = (columns * UC_PER_COLUMN) as usize;
         Self {
             fabric,
-            pending: vec![None; count],
-            preempt: vec![false; count],
+            ucs: (0..count).map(Uc::new).collect(),
             now: 0,
+            idle_since: None,
+            tokens_seen: None,
+            trace: Trace::default(),
         }
     }
 
-    /// Queues `exec` on micro-controller `uc`.
+    /// Queues `exec` on micro-controller `uc`, to begin when what it does now has ended.
     pub fn start(&mut self, uc: usize, exec: ExecBuf) -> Result<(), ContextFault> {
-        let count = self.pending.len();
-        match self.pending.get_mut(uc) {
-            Some(slot) => {
-                *slot = Some(exec);
-                Ok(())
-            }
-            None => Err(ContextFault {
+        let count = self.ucs.len();
+        let refuse = |message| {
+            Err(ContextFault {
                 error: context_error::INVALID_PACKET,
                 uc,
                 page: 0,
                 offset: 0,
                 opcode: 0,
-                message: format!(
-                    "uC {uc} does not exist; this partition has uCs 0 to {}",
-                    count.saturating_sub(1)
-                ),
-            }),
+                message,
+            })
+        };
+        let Some(target) = self.ucs.get_mut(uc) else {
+            return refuse(format!(
+                "uC {uc} does not exist; this partition has {count} uCs, counted from 0"
+            ));
+        };
+        if target.pending.len() >= START_QUEUE_MAX as usize {
+            return refuse(format!(
+                "uC {uc} has {START_QUEUE_MAX} EXEC_BUFs waiting; wait for one to end"
+            ));
         }
+        if target.next() == Cycles::MAX && !target.running {
+            target.processor.time = target.processor.time.max(self.now);
+        }
+        target.pending.push_back(exec);
+        self.idle_since = None;
+        Ok(())
     }
 
-    /// Works for at most `budget` steps (an instruction, a DMA or a fabric event each).
+    /// Works for at most `budget` steps (an instruction, a page, a uC-DMA descriptor or a fabric event each).
     pub fn run(&mut self, host: &dyn HostMemory, budget: u64) -> Progress {
-        for _ in 0..budget {
-            match self.fabric.next_event() {
-                Some(at) => {
-                    self.now = self.now.max(at);
-                    if let Err(fault) = self.fabric.step(host) {
-                        return Progress::Fault(ContextFault {
-                            error: context_error::INVALID_OPCODE,
-                            uc: 0,
-                            page: 0,
-                            offset: 0,
-                            opcode: 0,
-                            message: format!("{}: {}", fault.part, fault.reason),
-                        });
-                    }
-                }
-                None => {
-                    self.pending.fill(None);
-                    return Progress::Done;
+        let mut left = budget;
+        while left > 0 {
+            match self.advance(host, &mut left) {
+                Ok(true) => return Progress::Done,
+                Ok(false) => {}
+                Err(fault) => {
+                    let fault = self.explain(fault);
+                    self.abort();
+                    return Progress::Fault(fault);
                 }
             }
         }
         Progress::More
     }
 
-    /// The simulated clock.
+    /// Does what comes first: the earliest micro-controller's next, or fabric events until then. Tells whether all is done.
+    fn advance(&mut self, host: &dyn HostMemory, left: &mut u64) -> Result<bool, ContextFault> {
+        // The earliest micro-controller (the first of equals), and the time of the next one.
+        let (mut index, mut at, mut horizon) = (0, Cycles::MAX, Cycles::MAX);
+        for (candidate, uc) in self.ucs.iter().enumerate() {
+            let time = uc.next();
+            if time < at {
+                (index, at, horizon) = (candidate, time, at);
+            } else {
+                horizon = horizon.min(time);
+            }
+        }
+        match self.fabric.next_event() {
+            Some(event) if event <= at => self.step_fabric(host, event, at, left)?,
+            None if at == Cycles::MAX => return Ok(true),
+            _ => {
+                self.now = self.now.max(at);
+                self.serve(host, index, horizon, left)?;
+            }
+        }
+        Ok(false)
+    }
+
+    /// Processes fabric events up to and including time `until`, as long as they wake no job.
+    fn step_fabric(&mut self, host: &dyn HostMemory, first: Cycles, until: Cycles, left: &mut u64) -> Result<(), ContextFault> {
+        let mut event = first;
+        loop {
+            if until == Cycles::MAX {
+                self.check_rest(event)?;
+            }
+            *left -= 1;
+            self.now = self.now.max(event);
+            self.fabric.step(host).map_err(|fault| self.array_fault(fault))?;
+            if self.notice() || *left == 0 {
+                return Ok(());
+            }
+            match self.fabric.next_event() {
+                Some(next) if next <= until => event = next,
+                _ => return Ok(()),
+            }
+        }
+    }
+
+    /// Fails when the fabric does not come to rest after all control code has ended.
+    fn check_rest(&mut self, event: Cycles) -> Result<(), ContextFault> {
+        let since = *self.idle_since.get_or_insert(self.now);
+        if event <= since.saturating_add(Cycles::from(POLL_TIMEOUT_CYCLES)) {
+            return Ok(());
+        }
+        let message = format!(
+            "the array is still busy {} us after its control code ended",
+            POLL_TIMEOUT_CYCLES / HCLK_MHZ
+        );
+        Err(ContextFault {
+            error: context_error::TIMEOUT,
+            uc: 0,
+            page: 0,
+            offset: 0,
+            opcode: 0,
+            message,
+        })
+    }
+
+    /// After a fabric event: wakes the jobs for which something may have changed. Tells whether any was.
+    fn notice(&mut self) -> bool {
+        let arrived = self.fabric.tokens_arrived();
+        let look = arrived.is_none() || arrived != self.tokens_seen;
+        self.tokens_seen = arrived;
+        let mut woken = false;
+        for uc in &mut self.ucs {
+            if look && !uc.processor.tokens.is_empty() {
+                woken |= uc.take_tokens(&mut self.fabric, self.now);
+            }
+            if !uc.processor.polls.is_empty() {
+                uc.repoll(self.now);
+                woken = true;
+            }
+        }
+        woken
+    }
+
+    fn serve(&mut self, host: &dyn HostMemory, index: usize, horizon: Cycles, left: &mut u64) -> Result<(), ContextFault> {
+        let polled = self.ucs.iter().any(|uc| !uc.processor.polls.is_empty());
+        let mut around = Surroundings {
+            fabric: &mut self.fabric,
+            host,
+            wrote: false,
+            polled,
+            trace: &mut self.trace,
+        };
+        let Some(uc) = self.ucs.get_mut(index) else { return Ok(()) };
+        let (barriers, running) = (uc.processor.remote.len(), uc.running);
+        uc.service(&mut around, horizon, left)?;
+        let changed = uc.processor.remote.len() != barriers || uc.running != running;
+        let (wrote, time) = (around.wrote, uc.processor.time);
+        if wrote && polled {
+            for uc in &mut self.ucs {
+                uc.repoll(self.now.max(time));
+            }
+        }
+        if changed && self.ucs.iter().any(|uc| !uc.processor.remote.is_empty()) {
+            self.match_barriers(time)?;
+        }
+        Ok(())
+    }
+
+    /// Opens every remote barrier at which all participants have arrived.
+    fn match_barriers(&mut self, at: Cycles) -> Result<(), ContextFault> {
+        let waiting: Vec<(usize, JobRef, u8, u32)> = self
+            .ucs
+            .iter()
+            .enumerate()
+            .flat_map(|(index, uc)| uc.at_barriers().map(move |(job, id, mask)| (index, job, id, mask)))
+            .collect();
+        for &(index, job, id, mask) in &waiting {
+            let open = if u32::from(id) == REMOTE_BARRIER_PREEMPT {
+                self.ucs
+                    .iter()
+                    .all(|uc| !uc.running || matches!(uc.processor.preempt, Preempt::None | Preempt::Barrier))
+            } else {
+                let count = self.ucs.len();
+                if mask.checked_shr(count as u32).unwrap_or(0) != 0 {
+                    let message = format!("mask {mask:#x} names uCs that this partition of {count} uCs does not have");
+                    return Err(self.ucs[index].fault(job, Stop::illegal(message)));
+                }
+                let there = waiting.iter().filter(|&&(_, _, other, _)| other == id);
+                if let Some(&(other, _, _, differs)) = there.clone().find(|&&(_, _, _, other)| other != mask) {
+                    let message = format!("mask {mask:#x} here, {differs:#x} on uC {other}: participants must agree");
+                    return Err(self.ucs[index].fault(job, Stop::illegal(message)));
+                }
+                there.fold(0, |present, &(uc, _, _, _)| present | 1 << uc) == mask
+            };
+            if open {
+                for &(uc, job, other, _) in &waiting {
+                    if other == id {
+                        self.ucs[uc].leave_barrier(job, at);
+                    }
+                }
+                return self.match_barriers(at);
+            }
+        }
+        Ok(())
+    }
+
+    fn array_fault(&self, fault: ArrayFault) -> ContextFault {
+        let (column, row) = (fault.tile >> 5, fault.tile & 31);
+        let message = format!("tile column {column} row {row}, {}: {}", fault.part, fault.reason);
+        let uc = usize::from(column) * UC_PER_COLUMN as usize;
+        ContextFault {
+            error: context_error::INVALID_OPCODE,
+            uc,
+            page: 0,
+            offset: 0,
+            opcode: 0,
+            message,
+        }
+    }
+
+    /// Completes the message of a timeout: what all the jobs and the fabric wait for.
+    fn explain(&self, mut fault: ContextFault) -> ContextFault {
+        if fault.error == context_error::TIMEOUT && fault.message.is_empty() {
+            let waits: Vec<String> = self.ucs.iter().flat_map(Uc::waiting).collect();
+            let rest = waits.len().saturating_sub(WAITS_NAMED);
+            let mut named = waits[..waits.len() - rest].join("; ");
+            if rest > 0 {
+                named.push_str(&format!("; and {rest} more jobs"));
+            }
+            let blocked = self.fabric.blocked();
+            let array = if blocked.is_empty() {
+                String::new()
+            } else {
+                format!("; array: {blocked}")
+            };
+            fault.message = format!(
+                "nothing came for {} us; waiting: {named}{array}",
+                POLL_TIMEOUT_CYCLES / HCLK_MHZ
+            );
+        }
+        fault
+    }
+
+    /// The simulated clock: the latest thing that has happened.
     pub fn now(&self) -> Cycles {
-        self.now
+        self.ucs.iter().fold(self.now, |latest, uc| latest.max(uc.processor.time))
     }
 
     /// Stops all micro-controllers where they are and forgets their work; the fabric stays as it is.
     pub fn abort(&mut self) {
-        self.pending.fill(None);
-        self.preempt.fill(false);
+        self.now = self.now();
+        self.ucs.iter_mut().for_each(Uc::abort);
+        self.idle_since = None;
     }
 
     /// The fabric.
@@ -106,10 +302,27 @@ impl<F: Fabric> Machine<F> {
         &mut self.fabric
     }
 
-    /// Asks `uc` to save and restore at its next PREEMPT.
+    /// Asks `uc` to run the save and restore pages of its next PREEMPT.
     pub fn set_preempt(&mut self, uc: usize) {
-        if let Some(flag) = self.preempt.get_mut(uc) {
-            *flag = true;
+        if let Some(uc) = self.ucs.get_mut(uc)
+            && uc.processor.preempt == Preempt::None
+        {
+            uc.processor.preempt = Preempt::Requested;
         }
+    }
+
+    /// What each micro-controller has done.
+    pub fn statistics(&self) -> impl Iterator<Item = UcStatistics> {
+        self.ucs.iter().map(|uc| uc.processor.statistics)
+    }
+
+    /// Begins or ends the recording of instructions.
+    pub fn set_trace(&mut self, on: bool) {
+        self.trace.on = on;
+    }
+
+    /// The instructions recorded since the last call, in the order of simulated time, and how many were lost because nobody took them.
+    pub fn take_trace(&mut self) -> (Vec<TraceEntry>, u64) {
+        (std::mem::take(&mut self.trace.entries), std::mem::take(&mut self.trace.lost))
     }
 }

@@ -1,10 +1,21 @@
 //! CERT micro-controllers: control code in, register writes and waits out.
 
+mod dma;
+mod dtrace;
 pub mod fabric;
+mod job;
 mod machine;
+mod page;
+mod patch;
+mod processor;
+#[cfg(test)]
+mod tests;
+mod trace;
+mod uc;
 
 pub use fabric::Cycles;
 pub use machine::{Machine, Progress};
+pub use trace::TraceEntry;
 
 /// What an EXEC_BUF packet asks a micro-controller to run; addresses are in host memory.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -34,4 +45,15 @@ pub struct ContextFault {
     pub opcode: u8,
     /// What happened, the limit it broke and the remedy.
     pub message: String,
+}
+
+/// What a micro-controller has done since its partition was made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct UcStatistics {
+    /// Instructions carried out; a poll counts each time it reads.
+    pub instructions: u64,
+    /// Pages loaded.
+    pub pages: u64,
+    /// Bytes its DMA moved.
+    pub dma_bytes: u64,
 }

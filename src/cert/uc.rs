@@ -1,0 +1,553 @@
+//! One micro-controller: its page streams, and which of its jobs runs next.
+
+use std::collections::VecDeque;
+
+use super::fabric::{Cycles, Fabric};
+use super::job::{JobRef, State, Stream, Wait};
+use super::page::{PageError, describe};
+use super::processor::{Preempt, Processor, Step, Stop, Surroundings};
+use super::trace::TraceEntry;
+use super::{ContextFault, ExecBuf};
+use crate::abi::control_code::{NESTING_MAX, PAGES_MAX, REMOTE_BARRIER_PREEMPT, SIZES};
+use crate::abi::host_queue::context_error;
+use crate::abi::timing::{POLL_CYCLES, UC_PAGE_CYCLES};
+use crate::memory::HostMemory;
+
+/// Streams a micro-controller can hold: its program and nested ones.
+const STREAMS: usize = 8;
+
+/// A micro-controller.
+#[derive(Clone)]
+pub(crate) struct Uc {
+    pub processor: Processor,
+    pub pending: VecDeque<ExecBuf>,
+    /// A program has begun and not ended.
+    pub running: bool,
+    streams: [Option<Stream>; STREAMS],
+    /// The job that was interrupted so that something earlier could happen.
+    current: Option<JobRef>,
+    /// Bit per stream whose page has ended.
+    turning: u8,
+    pages_left: u32,
+}
+
+impl Uc {
+    pub fn new(index: usize) -> Self {
+        Self {
+            processor: Processor::new(index),
+            pending: VecDeque::new(),
+            running: false,
+            streams: [const { None }; STREAMS],
+            current: None,
+            turning: 0,
+            pages_left: 0,
+        }
+    }
+
+    /// Forgets all work.
+    pub fn abort(&mut self) {
+        let (index, time) = (self.processor.index, self.processor.time);
+        let statistics = self.processor.statistics;
+        *self = Self::new(index);
+        self.processor.time = time;
+        self.processor.statistics = statistics;
+    }
+
+    /// When this micro-controller next does something by itself; [`Cycles::MAX`] if never.
+    #[inline]
+    pub fn next(&self) -> Cycles {
+        let work = self.current.is_some()
+            || !self.processor.ready.is_empty()
+            || self.turning != 0
+            || (!self.running && !self.pending.is_empty());
+        let own = if work { self.processor.time } else { Cycles::MAX };
+        own.min(self.processor.dma.done).min(self.processor.timer)
+    }
+
+    /// Does what is due at [`Uc::next`]; a job then runs on until it would pass `horizon` or something else comes first.
+    pub fn service<F: Fabric>(
+        &mut self,
+        around: &mut Surroundings<F>,
+        horizon: Cycles,
+        budget: &mut u64,
+    ) -> Result<(), ContextFault> {
+        let at = self.next();
+        if self.processor.dma.done <= at {
+            *budget -= 1;
+            return self.complete_transfer(around);
+        }
+        if self.processor.timer <= at {
+            *budget -= 1;
+            return self.look_at_waiting(at);
+        }
+        if self.turning != 0 {
+            *budget -= 1;
+            return self.turn_page(around.host);
+        }
+        if !self.running {
+            *budget -= 1;
+            return self.begin(around.host);
+        }
+        self.run_job(around, horizon, budget)
+    }
+
+    fn begin(&mut self, host: &dyn HostMemory) -> Result<(), ContextFault> {
+        let Some(exec) = self.pending.pop_front() else { return Ok(()) };
+        self.processor.exec = exec;
+        self.processor.registers.fill(0);
+        self.running = true;
+        self.pages_left = PAGES_MAX;
+        self.streams[0] = Some(Stream::new(exec.code, None, 0, context_error::INVALID_PAGE));
+        self.processor.time += Cycles::from(UC_PAGE_CYCLES);
+        self.load(0, 0, host)
+    }
+
+    /// Loads page `number` into `slot`.
+    fn load(&mut self, slot: usize, number: u32, host: &dyn HostMemory) -> Result<(), ContextFault> {
+        let Some(stream) = self.streams[slot].as_mut() else {
+            return Ok(());
+        };
+        let error = stream.error;
+        let uc = self.processor.index;
+        let fault = |fault: PageError| ContextFault {
+            error: if fault.unknown_opcode {
+                context_error::INVALID_OPCODE
+            } else {
+                error
+            },
+            uc,
+            page: number,
+            offset: fault.offset,
+            opcode: fault.opcode,
+            message: fault.message,
+        };
+        if self.pages_left == 0 {
+            let message = format!("the program runs more than {PAGES_MAX} pages; split it into several packets");
+            return Err(fault(PageError {
+                offset: 0,
+                opcode: 0,
+                unknown_opcode: false,
+                message,
+            }));
+        }
+        self.pages_left -= 1;
+        self.processor.statistics.pages += 1;
+        stream.page.load(host, stream.base, number).map_err(fault)?;
+        stream.parse().map_err(fault)?;
+        stream.loaded_at = self.processor.time;
+        for (index, job) in stream.jobs.iter().enumerate() {
+            if job.state == State::Ready {
+                self.processor.ready.push_back(JobRef {
+                    stream: slot,
+                    job: index,
+                });
+            }
+        }
+        self.settle(slot);
+        Ok(())
+    }
+
+    /// After a job or transfer of `slot` has ended: decides conditional jobs, notes an ended page.
+    fn settle(&mut self, slot: usize) {
+        let Some(stream) = self.streams[slot].as_mut() else { return };
+        while let Some(index) = stream.due_conditional() {
+            stream.conditional -= 1;
+            let job = &mut stream.jobs[index];
+            if self.processor.preempt == Preempt::Restored {
+                self.processor.preempt = Preempt::Conditional;
+                self.processor.wake(
+                    job,
+                    JobRef {
+                        stream: slot,
+                        job: index,
+                    },
+                    0,
+                );
+                break;
+            }
+            job.state = State::Ended;
+            stream.alive -= 1;
+        }
+        if stream.finished() {
+            self.turning |= 1 << slot;
+        }
+    }
+
+    /// Goes on to the next page of a stream whose page has ended, or ends the stream.
+    fn turn_page(&mut self, host: &dyn HostMemory) -> Result<(), ContextFault> {
+        let slot = self.turning.trailing_zeros() as usize;
+        self.turning &= self.turning - 1;
+        let Some(stream) = self.streams[slot].as_mut() else {
+            return Ok(());
+        };
+        if stream.page.more {
+            // The next page was fetched while this one ran.
+            self.processor.time = self.processor.time.max(stream.loaded_at + Cycles::from(UC_PAGE_CYCLES));
+            let next = stream.page.number + 1;
+            return self.load(slot, next, host);
+        }
+        let parent = stream.parent;
+        self.streams[slot] = None;
+        match parent {
+            None => {
+                self.running = false;
+                if self.processor.preempt != Preempt::Requested {
+                    self.processor.preempt = Preempt::None;
+                }
+            }
+            Some(parent) => {
+                if let Some(stream) = self.streams[parent.stream].as_mut() {
+                    let job = &mut stream.jobs[parent.job];
+                    // PREEMPT goes on with its next phase, the others are done.
+                    if job.phase == 0 {
+                        job.advance(u32::from(SIZES[stream.page.instruction(job.pc)[0] as u8 as usize]));
+                    }
+                    self.processor.wake(job, parent, 0);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn run_job<F: Fabric>(
+        &mut self,
+        around: &mut Surroundings<F>,
+        horizon: Cycles,
+        budget: &mut u64,
+    ) -> Result<(), ContextFault> {
+        let Some(at) = self.current.take().or_else(|| self.processor.ready.pop_front()) else {
+            return Ok(());
+        };
+        let Some(stream) = self.streams[at.stream].as_mut() else {
+            return Ok(());
+        };
+        let processor = &mut self.processor;
+        loop {
+            let now = processor.time;
+            if *budget == 0
+                || now > horizon
+                || now >= processor.timer.min(processor.dma.done)
+                || around.wrote && around.polled
+                || around.fabric.next_event().is_some_and(|event| event <= now)
+            {
+                self.current = Some(at);
+                return Ok(());
+            }
+            *budget -= 1;
+            let job = &stream.jobs[at.job];
+            let (pc, left, id) = (job.pc, job.end - job.pc, job.id);
+            let words = stream.page.instruction(pc);
+            let size = u32::from(SIZES[words[0] as u8 as usize]);
+            let result = if size == 0 {
+                Err(Stop::illegal(describe(&words)))
+            } else if size > left {
+                Err(Stop::illegal(format!(
+                    "the instruction takes {size} bytes; its job ends after {left}"
+                )))
+            } else {
+                if around.trace.on {
+                    let (uc, page) = (processor.index as u16, stream.page.number as u16);
+                    around.trace.push(TraceEntry {
+                        time: now,
+                        uc,
+                        page,
+                        offset: pc as u16,
+                        job: id,
+                        words,
+                    });
+                }
+                processor.statistics.instructions += 1;
+                processor.step(stream, at, &words, around)
+            };
+            match result {
+                Ok(Step::Next) => {}
+                Ok(Step::Yield) => {
+                    processor.ready.push_back(at);
+                    return Ok(());
+                }
+                Ok(Step::Block(wait)) => return self.block(at, wait),
+                Ok(Step::Nest { base, page, error }) => return self.nest(at, base, page, error, around.host),
+                Ok(Step::End) => return self.end_job(at),
+                Err(stop) => return Err(self.fault(at, stop)),
+            }
+        }
+    }
+
+    fn end_job(&mut self, at: JobRef) -> Result<(), ContextFault> {
+        let Some(stream) = self.streams[at.stream].as_mut() else {
+            return Ok(());
+        };
+        let job = &mut stream.jobs[at.job];
+        if job.conditional && self.processor.preempt == Preempt::Conditional {
+            self.processor.preempt = Preempt::Barrier;
+            return self.block(
+                at,
+                Wait::RemoteBarrier {
+                    id: REMOTE_BARRIER_PREEMPT as u8,
+                    mask: 0,
+                },
+            );
+        }
+        job.state = State::Ended;
+        stream.alive -= 1;
+        self.settle(at.stream);
+        Ok(())
+    }
+
+    fn block(&mut self, at: JobRef, wait: Wait) -> Result<(), ContextFault> {
+        let taken = match wait {
+            Wait::Tokens { tile, actor, .. } => self.processor.tokens.iter().find(|&&other| {
+                matches!(self.job(other), Some(State::Blocked(Wait::Tokens { tile: t, actor: a, .. })) if (t, a) == (tile, actor))
+            }),
+            Wait::RemoteBarrier { id, .. } => self.processor.remote.iter().find(
+                |&&other| matches!(self.job(other), Some(State::Blocked(Wait::RemoteBarrier { id: i, .. })) if i == id),
+            ),
+            _ => None,
+        };
+        if taken.is_some() {
+            return Err(self.fault(
+                at,
+                Stop::illegal("another job of this uC waits for the same actor or remote barrier; one may"),
+            ));
+        }
+        let processor = &mut self.processor;
+        let Some(stream) = self.streams[at.stream].as_mut() else {
+            return Ok(());
+        };
+        let job = &mut stream.jobs[at.job];
+        job.block(wait, processor.time);
+        match wait {
+            Wait::Tokens { .. } => processor.tokens.push(at),
+            Wait::Poll { .. } => processor.polls.push(at),
+            Wait::RemoteBarrier { .. } => processor.remote.push(at),
+            _ => {}
+        }
+        processor.timer = processor.timer.min(job.due());
+        Ok(())
+    }
+
+    fn job(&self, at: JobRef) -> Option<State> {
+        Some(self.streams[at.stream].as_ref()?.jobs.get(at.job)?.state)
+    }
+
+    fn nest(&mut self, at: JobRef, base: u64, page: u32, error: u32, host: &dyn HostMemory) -> Result<(), ContextFault> {
+        let depth = self.streams[at.stream].as_ref().map_or(0, |stream| stream.depth) + 1;
+        let free = self.streams.iter().position(Option::is_none);
+        let (Some(slot), true) = (free, depth <= NESTING_MAX) else {
+            let message = format!("nested code may lie {NESTING_MAX} deep and be {} streams wide", STREAMS - 1);
+            return Err(self.fault(at, Stop { error, message }));
+        };
+        self.block(at, Wait::Nested)?;
+        self.streams[slot] = Some(Stream::new(base, Some(at), depth, error));
+        self.processor.time += Cycles::from(UC_PAGE_CYCLES);
+        self.load(slot, page, host)
+    }
+
+    fn complete_transfer<F: Fabric>(&mut self, around: &mut Surroundings<F>) -> Result<(), ContextFault> {
+        let Self { processor, streams, .. } = self;
+        let at = processor.dma.done;
+        let Some(front) = processor.dma.queue.front().copied() else {
+            processor.dma.done = Cycles::MAX;
+            return Ok(());
+        };
+        let Some(stream) = streams[front.stream].as_mut() else {
+            return Ok(());
+        };
+        let (page, code) = (stream.page.number, stream.page.instruction(front.origin)[0] as u8);
+        let fault = |page: u32, message: String| ContextFault {
+            error: context_error::INVALID_OPCODE,
+            uc: processor.index,
+            page,
+            offset: front.origin,
+            opcode: code,
+            message,
+        };
+        if let Some(descriptor) = processor.dma.active() {
+            descriptor
+                .copy(&stream.page, around.fabric, around.host, at)
+                .map_err(|message| fault(page, message))?;
+            processor.statistics.dma_bytes += u64::from(4 * descriptor.words);
+            around.wrote = true;
+        }
+        let ended = processor.dma.complete(&stream.page).map_err(|message| fault(page, message))?;
+        if ended.is_none() {
+            return Ok(());
+        }
+        stream.transfers -= 1;
+        let next = processor
+            .dma
+            .queue
+            .front()
+            .and_then(|next| streams[next.stream].as_ref().map(|stream| (next.origin, stream)));
+        if let Some((origin, stream)) = next {
+            let page = stream.page.number;
+            processor.dma.begin(&stream.page, at).map_err(|message| ContextFault {
+                offset: origin,
+                ..fault(page, message)
+            })?;
+        }
+        let mut room = true;
+        for (slot, stream) in streams.iter_mut().enumerate() {
+            let Some(stream) = stream else { continue };
+            for (index, job) in stream.jobs.iter_mut().enumerate() {
+                let reference = JobRef {
+                    stream: slot,
+                    job: index,
+                };
+                match job.state {
+                    State::Blocked(Wait::Dma { handle }) if !processor.dma.outstanding(handle) => {
+                        job.advance(u32::from(SIZES[stream.page.instruction(job.pc)[0] as u8 as usize]));
+                        processor.wake(job, reference, at);
+                    }
+                    State::Blocked(Wait::DmaQueue) if room => {
+                        room = false;
+                        processor.wake(job, reference, at);
+                    }
+                    _ => {}
+                }
+            }
+        }
+        self.settle(front.stream);
+        Ok(())
+    }
+
+    /// Wakes blocked jobs whose time has come at `at`; fails if one has waited too long.
+    fn look_at_waiting(&mut self, at: Cycles) -> Result<(), ContextFault> {
+        let Self { processor, streams, .. } = self;
+        processor.timer = Cycles::MAX;
+        for (slot, stream) in streams.iter_mut().enumerate() {
+            let Some(stream) = stream else { continue };
+            for (index, job) in stream.jobs.iter_mut().enumerate() {
+                let due = job.due();
+                if due > at {
+                    processor.timer = processor.timer.min(due);
+                    continue;
+                }
+                let reference = JobRef {
+                    stream: slot,
+                    job: index,
+                };
+                if job.expired(at) {
+                    return Err(self.fault(
+                        reference,
+                        Stop {
+                            error: context_error::TIMEOUT,
+                            message: String::new(),
+                        },
+                    ));
+                }
+                if matches!(job.state, State::Blocked(Wait::Until(_))) {
+                    job.advance(u32::from(SIZES[stream.page.instruction(job.pc)[0] as u8 as usize]));
+                }
+                processor.wake(job, reference, at);
+            }
+        }
+        Ok(())
+    }
+
+    /// Has every job that polls read its register again, at the first of its times from `at` on.
+    pub fn repoll(&mut self, at: Cycles) {
+        let Self { processor, streams, .. } = self;
+        let period = Cycles::from(POLL_CYCLES);
+        for reference in processor.polls.drain(..) {
+            let Some(stream) = streams[reference.stream].as_mut() else {
+                continue;
+            };
+            let job = &mut stream.jobs[reference.job];
+            if let State::Blocked(Wait::Poll { next, .. }) = job.state {
+                let late = at.saturating_sub(next).div_ceil(period);
+                job.state = State::Blocked(Wait::Poll {
+                    next: next + late * period,
+                    changed: true,
+                });
+                processor.timer = processor.timer.min(job.due());
+            }
+        }
+    }
+
+    /// Wakes the jobs whose tokens have arrived by `at`.
+    pub fn take_tokens<F: Fabric>(&mut self, fabric: &mut F, at: Cycles) -> bool {
+        let Self { processor, streams, .. } = self;
+        let mut waiting = std::mem::take(&mut processor.tokens);
+        let before = waiting.len();
+        waiting.retain(|&reference| {
+            let Some(stream) = streams[reference.stream].as_mut() else {
+                return false;
+            };
+            let job = &mut stream.jobs[reference.job];
+            let State::Blocked(Wait::Tokens { tile, actor, count }) = job.state else {
+                return false;
+            };
+            let Some(arrival) = fabric.take_tokens(tile, actor, u32::from(count)) else {
+                return true;
+            };
+            job.state = State::Blocked(Wait::Until(arrival.max(at)));
+            processor.timer = processor.timer.min(job.due());
+            false
+        });
+        let woken = waiting.len() != before;
+        processor.tokens = waiting;
+        woken
+    }
+
+    /// Jobs at remote barriers, with the barrier's id and mask.
+    pub fn at_barriers(&self) -> impl Iterator<Item = (JobRef, u8, u32)> {
+        self.processor
+            .remote
+            .iter()
+            .filter_map(|&reference| match self.job(reference) {
+                Some(State::Blocked(Wait::RemoteBarrier { id, mask })) => Some((reference, id, mask)),
+                _ => None,
+            })
+    }
+
+    /// Lets the job at a remote barrier go on at `at`.
+    pub fn leave_barrier(&mut self, reference: JobRef, at: Cycles) {
+        self.processor.remote.retain(|&other| other != reference);
+        let Some(stream) = self.streams[reference.stream].as_mut() else {
+            return;
+        };
+        let job = &mut stream.jobs[reference.job];
+        if self.processor.preempt == Preempt::Barrier && job.conditional {
+            self.processor.preempt = Preempt::None;
+        } else {
+            job.advance(u32::from(SIZES[stream.page.instruction(job.pc)[0] as u8 as usize]));
+        }
+        // A conditional job runs its END_JOB once more, now for good.
+        self.processor.wake(job, reference, at);
+    }
+
+    /// A fault at the present instruction of `at`.
+    pub fn fault(&self, at: JobRef, stop: Stop) -> ContextFault {
+        let place = self.streams[at.stream].as_ref().and_then(|stream| {
+            let job = stream.jobs.get(at.job)?;
+            Some((stream.page.number, job.pc, stream.page.instruction(job.pc)[0] as u8))
+        });
+        let (page, offset, opcode) = place.unwrap_or_default();
+        ContextFault {
+            error: stop.error,
+            uc: self.processor.index,
+            page,
+            offset,
+            opcode,
+            message: stop.message,
+        }
+    }
+
+    /// What each blocked job waits for.
+    pub fn waiting(&self) -> impl Iterator<Item = String> {
+        self.streams.iter().flatten().flat_map(move |stream| {
+            stream
+                .jobs
+                .iter()
+                .filter(|job| matches!(job.state, State::Blocked(_)))
+                .map(move |job| {
+                    let text = describe(&stream.page.instruction(job.pc));
+                    format!(
+                        "uC {} page {} job {} at {:#x}: {text}",
+                        self.processor.index, stream.page.number, job.id, job.pc
+                    )
+                })
+        })
+    }
+}
