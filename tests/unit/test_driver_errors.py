@@ -7,6 +7,7 @@ import inspect
 import pickle
 
 import pytest
+
 from fauxdna import errors
 
 KINDS = [kind for _, kind in inspect.getmembers(errors, inspect.isclass) if issubclass(kind, errors.FauxdnaError)]

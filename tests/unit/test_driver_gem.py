@@ -8,6 +8,7 @@ import os
 
 import pytest
 from fake_bus import FakeBus
+
 from fauxdna.abi.uapi import MAP_OFFSET_BASE, BoType
 from fauxdna.bus import BusError
 from fauxdna.driver import BufferManager, MemfdStore, SharedFileStore

@@ -6,6 +6,7 @@ What runs over :class:`AccelFile` can't tell :mod:`fauxdna.accel.local` from :mo
 from __future__ import annotations
 
 import mmap
+from collections.abc import Mapping as Values
 from dataclasses import dataclass
 from typing import Protocol, Self
 
@@ -118,6 +119,18 @@ class AccelFile(Protocol):
 
     def mmap(self, length: int, offset: int) -> Mapping:
         """Maps ``length`` bytes at ``offset`` of the node: a BO's map_offset, or a context's doorbell."""
+        ...
+
+    def cost(self, hwctx: int, sequence: int) -> Values[str, int]:
+        """What a finished command cost in simulation: ``simulated_ns``, ``energy_pj``, ``bytes``, ``macs``; nothing on hardware."""
+        ...
+
+    def trace(self, hwctx: int, enabled: bool) -> None:
+        """Starts or stops recording simulated events of a context; hardware records none."""
+        ...
+
+    def take_trace(self, hwctx: int) -> list[tuple[int, str, str]]:
+        """Events since the last call: (simulated ns, kind, text)."""
         ...
 
     def close(self) -> None:

@@ -4,12 +4,29 @@ from __future__ import annotations
 
 import mmap
 import weakref
-from typing import Self
+from collections.abc import Mapping as Values
+from typing import Protocol, Self
 
 from fauxdna.abi.uapi import DRIVER_MAJOR, DRIVER_MINOR
 from fauxdna.driver import BackingStore, Client, Function
 
 from . import Mapping, Version
+
+
+class Telemetry(Protocol):
+    """A simulated die's figures, by function (BDF) and firmware's context id."""
+
+    def cost(self, bdf: str, context: int, sequence: int) -> Values[str, int]:
+        """See :meth:`AccelFile.cost`."""
+        ...
+
+    def trace(self, bdf: str, context: int, enabled: bool) -> None:
+        """See :meth:`AccelFile.trace`."""
+        ...
+
+    def take_trace(self, bdf: str, context: int) -> list[tuple[int, str, str]]:
+        """See :meth:`AccelFile.take_trace`."""
+        ...
 
 
 class LocalFile(Client):
@@ -20,13 +37,21 @@ class LocalFile(Client):
         store: Allocates the file's BOs; by default each is a memfd.
         kick_fd: The eventfd that wakes the function's engine, where there is one.
         pid: Whom the file belongs to; by default this process.
+        telemetry: Figures of the simulated die, which do not come over the bus.
     """
 
     def __init__(
-        self, function: Function, *, store: BackingStore | None = None, kick_fd: int | None = None, pid: int | None = None
+        self,
+        function: Function,
+        *,
+        store: BackingStore | None = None,
+        kick_fd: int | None = None,
+        pid: int | None = None,
+        telemetry: Telemetry | None = None,
     ) -> None:
         super().__init__(function, store, pid)
         self._kick_fd = kick_fd
+        self._telemetry = telemetry
 
     @property
     def name(self) -> str:
@@ -54,6 +79,23 @@ class LocalFile(Client):
             manager = self.function.memory
             weakref.finalize(memory, manager.put, manager.get(target.bo))
         return Mapping(memory, target.fd, target.offset)
+
+    def cost(self, hwctx: int, sequence: int) -> Values[str, int]:
+        """See :class:`~fauxdna.accel.AccelFile`."""
+        if self._telemetry is None:
+            return {}
+        return self._telemetry.cost(self.name, self.firmware_context(hwctx), sequence)
+
+    def trace(self, hwctx: int, enabled: bool) -> None:
+        """See :class:`~fauxdna.accel.AccelFile`."""
+        if self._telemetry is not None:
+            self._telemetry.trace(self.name, self.firmware_context(hwctx), enabled)
+
+    def take_trace(self, hwctx: int) -> list[tuple[int, str, str]]:
+        """See :class:`~fauxdna.accel.AccelFile`."""
+        if self._telemetry is None:
+            return []
+        return self._telemetry.take_trace(self.name, self.firmware_context(hwctx))
 
     def __enter__(self) -> Self:
         return self

@@ -211,6 +211,14 @@ class Client:
         vf.destroy_context(hardware)
         raise Busy(f"this file has {_MAX_CONTEXT} contexts", "destroy one, or open the device again")
 
+    def firmware_context(self, handle: int) -> int:
+        """Firmware's id of a context of this file."""
+        with self._lock:
+            context = self._contexts.get(handle)
+        if context is None:
+            raise _no_context(handle)
+        return context.id
+
     def destroy_hwctx(self, handle: int) -> None:
         """DESTROY_HWCTX; ``EINVAL`` for an unknown handle."""
         vf = self._vf("DESTROY_HWCTX", errno.EINVAL)
