@@ -37,7 +37,7 @@ class Mapping:
 
 
 class AccelFile(Protocol):
-    """An open file of a node: one method per ioctl, and mmap. Errors are :class:`fauxdna.driver.errors.FauxdnaError`."""
+    """An open file of a node: one method per ioctl, and mmap. Errors are :class:`fauxdna.errors.FauxdnaError`."""
 
     @property
     def name(self) -> str:
@@ -122,7 +122,7 @@ class AccelFile(Protocol):
         ...
 
     def cost(self, hwctx: int, sequence: int) -> Values[str, int]:
-        """What a finished command cost in simulation: ``simulated_ns``, ``energy_pj``, ``bytes``, ``macs``; nothing on hardware."""
+        """A finished command's simulated cost: ``simulated_ns``, ``energy_pj``, ``bytes``, ``macs``; nothing on hardware."""
         ...
 
     def trace(self, hwctx: int, enabled: bool) -> None:

@@ -11,7 +11,7 @@ from typing import Final, Self
 from fauxdna.abi.uapi import DeviceType
 from fauxdna.bus import BusError, Host
 from fauxdna.driver import BackingStore, FirmwareLoader, Function, Pf, no_firmware, probe
-from fauxdna.driver.errors import Busy, DeviceError, NotFound
+from fauxdna.errors import Busy, DeviceError, NotFound
 
 from .local import LocalFile, Telemetry
 
@@ -84,7 +84,12 @@ class Machine:
                     self._probe(bdf, no_firmware)
 
     def open(
-        self, device_type: DeviceType = DeviceType.UMQ, *, bdf: str | None = None, store: BackingStore | None = None, pid: int | None = None
+        self,
+        device_type: DeviceType = DeviceType.UMQ,
+        *,
+        bdf: str | None = None,
+        store: BackingStore | None = None,
+        pid: int | None = None,
     ) -> LocalFile:
         """Opens the node of the function at ``bdf``, or of the first of a kind. ``store`` and ``pid`` as :class:`LocalFile`."""
         if bdf is None:
@@ -115,7 +120,9 @@ class Machine:
             except BusError as error:
                 # A VF may take a moment to appear after VF Enable; Linux waits 100 ms for all of them.
                 if time.monotonic() >= deadline:
-                    raise DeviceError(f"{bdf} can't be opened: {error.strerror}", "close who has it", errno=error.errno) from error
+                    raise DeviceError(
+                        f"{bdf} can't be opened: {error.strerror}", "close who has it", errno=error.errno
+                    ) from error
                 time.sleep(_VF_INTERVAL_S)
         self._functions[bdf] = probe(bus, bdf, firmware)
 

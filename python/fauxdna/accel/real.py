@@ -15,7 +15,7 @@ from fauxdna.abi import uapi
 from fauxdna.abi._declare import Record
 from fauxdna.abi.uapi import BoType, CommandType, Ioctl, SyncDirection
 from fauxdna.driver import BoInfo, ContextInfo, Qos
-from fauxdna.driver.errors import (
+from fauxdna.errors import (
     Busy,
     DeviceError,
     DeviceGone,
@@ -75,7 +75,7 @@ class Linux:
 class RealFile:
     """An open file of the node at ``path``: an :class:`~fauxdna.accel.AccelFile`.
 
-    A failed call raises the class of :mod:`fauxdna.driver.errors` that fits its errno; the kernel log says more.
+    A failed call raises the class of :mod:`fauxdna.errors` that fits its errno; the kernel log says more.
     """
 
     kick_fd = None

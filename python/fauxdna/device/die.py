@@ -87,6 +87,15 @@ class Die:
         self.pf.log.info(f"{len(self.vfs)} VFs disabled")
         self.vfs.clear()
 
+    def engine_context(self, bdf: str, context: int) -> int:
+        """The engine's handle of the hardware context that firmware calls ``context`` on a VF; ``KeyError`` if there is none."""
+        with self._lock:
+            vfs = self.firmware.state.vfs.values() if self.firmware is not None else ()
+            for vf in vfs:
+                if vf.function.bdf == bdf:
+                    return vf.contexts[context].handle
+        raise KeyError(bdf)
+
     def close(self) -> None:
         """Ends everything; may be called twice."""
         with self._lock:

@@ -12,8 +12,8 @@ from fauxdna.abi import bars, pci
 from fauxdna.abi.uapi import DeviceType
 from fauxdna.bus import Bus, Region
 
-from .config_space import ConfigSpace
 from ..errors import DeviceError, DeviceGone
+from .config_space import ConfigSpace
 from .gem import BufferManager
 from .interrupts import Vector
 from .management import Management, read_mailbox_info

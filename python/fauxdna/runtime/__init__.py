@@ -37,11 +37,18 @@ __all__ = [
 ]
 
 
-def open_npu(node: str | os.PathLike[str] | None = None, *, pace: str = "fast", cpu: int | None = None) -> Npu:
+def open_npu(
+    node: str | os.PathLike[str] | None = None,
+    *,
+    trace: str | os.PathLike[str] | None = None,
+    pace: str = "fast",
+    cpu: int | None = None,
+) -> Npu:
     """Opens an NPU: a new die in this process, or a real node.
 
     Args:
         node: A path such as ``/dev/accel/accel0``; by default a die is started, its PF brought up and one VF created.
+        trace: A file that packets, pages, BDs and locks are written to as they are worked; a real node tells nothing.
         pace: For a die: ``"fast"`` as fast as the host can, ``"real"`` no faster than simulated time.
         cpu: For a die: the host CPU to pin its engine to.
 
@@ -49,7 +56,7 @@ def open_npu(node: str | os.PathLike[str] | None = None, *, pace: str = "fast", 
         fauxdna.errors.FauxdnaError: The node can't be opened, or does not compute.
     """
     if node is not None:
-        return Npu(RealFile(node))
+        return Npu(RealFile(node), trace=trace)
     # Only who wants a die needs the device: a real node works without it.
     from fauxdna.firmware import build_images
     from fauxdna.serve import LocalDie
@@ -58,7 +65,7 @@ def open_npu(node: str | os.PathLike[str] | None = None, *, pace: str = "fast", 
         die = undo.enter_context(LocalDie(pace=pace, cpu=cpu))
         images = build_images()
         machine = undo.enter_context(
-            Machine(die, lambda path: images[path.rpartition("/")[2]], kick_fd=die.kick_fd, telemetry=DieTelemetry(die))
+            Machine(die, lambda path: images[path.rpartition("/")[2]], kick_fd=die.kick_fd, telemetry=die)
         )
-        file = machine.open(DeviceType.UMQ)
-        return Npu(file, undo.pop_all())
+        log = die.log
+        return Npu(machine.open(DeviceType.UMQ), undo.pop_all(), trace=trace, log=lambda: [str(entry) for entry in log.entries()])

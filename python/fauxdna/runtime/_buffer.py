@@ -11,8 +11,8 @@ import numpy.typing as npt
 
 from fauxdna.abi.uapi import BoType
 from fauxdna.accel import AccelFile, Mapping
-from fauxdna.driver.errors import DeviceGone, InvalidArgument
 from fauxdna.driver.memory import page_align
+from fauxdna.errors import DeviceGone, InvalidArgument
 
 
 class Buffer:

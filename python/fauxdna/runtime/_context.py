@@ -21,13 +21,13 @@ import numpy.typing as npt
 from fauxdna.accel import AccelFile, Qos
 from fauxdna.artifact import elf
 from fauxdna.artifact.program import ArrayStep, CpuStep, Program, TensorInfo
-from fauxdna.driver.errors import CommandFailed, DeviceGone, DeviceTimeout, InvalidArgument, NotFound
+from fauxdna.errors import CommandFailed, DeviceGone, DeviceTimeout, InvalidArgument, NotFound
 
 from ._buffer import Buffer, Tensor
 from ._loader import Constants, LoadedKernel
 from ._queue import CommandQueue
 from ._report import Outputs, Report, StepReport
-from ._telemetry import layers, step_cost
+from ._telemetry import Recorder, layers, recording, step_cost
 
 if TYPE_CHECKING:
     from ._cpu import CpuSession
@@ -46,6 +46,7 @@ class Context:
         timeout_s: How long one array step may take, in host seconds.
         qos: Hints for the scheduler.
         trace_layers: Record when each layer begins, for :attr:`StepReport.layers`.
+        recorder: Where simulated events are written.
     """
 
     def __init__(
@@ -57,6 +58,7 @@ class Context:
         timeout_s: float = DEFAULT_TIMEOUT_S,
         qos: Qos | None = None,
         trace_layers: bool = False,
+        recorder: Recorder | None = None,
     ) -> None:
         if in_flight < 1:
             raise InvalidArgument(f"{in_flight} runs in flight", "allow at least 1")
@@ -64,7 +66,9 @@ class Context:
         self._file = file
         self._timeout_s = timeout_s
         self._in_flight = in_flight
-        self._trace_layers = trace_layers
+        self._record = trace_layers or recorder is not None
+        self._recorder = recorder
+        self._report: Report | None = None
         self._free: queue.SimpleQueue[_Slot] = queue.SimpleQueue()
         self._slots = 0
         self._broken: str | None = None
@@ -87,6 +91,13 @@ class Context:
 
                     self._sessions[index] = CpuSession(step)
             self._release = undo.pop_all()
+
+    @property
+    def report(self) -> Report:
+        """What the run that ended last cost; ``ENOENT`` before any has."""
+        if self._report is None:
+            raise NotFound(f"program {self.program.name} has not been run on this context", "run it first")
+        return self._report
 
     @property
     def inputs(self) -> tuple[TensorInfo, ...]:
@@ -195,23 +206,23 @@ class Context:
             else:
                 reports.append(_cpu_step(run, self._sessions[index], step))
         values = {name: run.take(name) for name in self.program.outputs}
-        return Outputs(values, Report((time.perf_counter() - started) * 1000, tuple(reports)))
+        self._report = Report((time.perf_counter() - started) * 1000, tuple(reports))
+        return Outputs(values, self._report)
 
     def _array_step(self, run: _Run, index: int, step: ArrayStep) -> StepReport:
         assert self._queue is not None
         started = time.perf_counter()
         kernel = run.slot.kernels[index]
-        arguments: list[Buffer] = [run.place(name) for name in step.inputs] + [run.destination(name) for name in step.outputs]
+        arguments: list[Buffer] = [run.place(name) for name in step.inputs]
+        arguments += [run.destination(name) for name in step.outputs]
         if step.workspace and run.slot.workspace is not None:
             arguments.append(run.slot.workspace)
         for number, buffer in enumerate(arguments):
             kernel.bind(number, buffer.address)
-        if self._trace_layers:
-            self._file.trace(self._queue.handle, True)
-        sequence = self._queue.submit(kernel.entry)
-        self._queue.wait(sequence, self._timeout_s)
+        with recording(self._file, self._queue.handle, self._recorder, always=self._record) as events:
+            sequence = self._queue.submit(kernel.entry)
+            self._queue.wait(sequence, self._timeout_s)
         cost = step_cost(self._file.cost(self._queue.handle, sequence))
-        events = self._file.take_trace(self._queue.handle) if self._trace_layers else []
         wall_ms = (time.perf_counter() - started) * 1000
         return StepReport(step.name, "array", wall_ms, *cost, layers(step, events))
 

@@ -9,7 +9,7 @@ import numpy.typing as npt
 import onnxruntime as ort  # type: ignore[import-untyped]
 
 from fauxdna.artifact.program import CpuStep
-from fauxdna.driver.errors import InvalidArgument
+from fauxdna.errors import InvalidArgument
 
 THREADS = 1
 """Threads inside an operator: the figures that we compare with are for one."""

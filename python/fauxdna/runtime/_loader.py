@@ -10,7 +10,7 @@ from fauxdna.abi.elf import CONTROL_CODE_SYMBOL, SCRATCH_PAD_SIZE, SCRATCH_PAD_S
 from fauxdna.abi.uapi import BoType
 from fauxdna.accel import AccelFile
 from fauxdna.artifact.elf import Kernel, Patcher
-from fauxdna.driver.errors import InvalidArgument
+from fauxdna.errors import InvalidArgument
 
 from ._buffer import Buffer
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from types import TracebackType
 from typing import Any, Self
@@ -16,14 +16,14 @@ from fauxdna.abi.uapi import QUERY_AIE_METADATA, DeviceType, InfoParam
 from fauxdna.accel import AccelFile, Qos
 from fauxdna.artifact import elf
 from fauxdna.artifact.program import Program
-from fauxdna.driver.errors import InvalidArgument
+from fauxdna.errors import InvalidArgument
 
 from ._buffer import Buffer, Tensor
 from ._context import DEFAULT_TIMEOUT_S, Context
 from ._loader import Constants, LoadedKernel
 from ._queue import CommandQueue
 from ._report import Report, StepReport
-from ._telemetry import step_cost
+from ._telemetry import Recorder, recording, step_cost
 
 
 class Npu:
@@ -32,12 +32,24 @@ class Npu:
     Args:
         file: The node's open file; closed with the NPU.
         owned: Closed after the file.
+        trace: File that simulated events are appended to.
+        log: Gives the lines of the log of device, firmware and driver.
     """
 
-    def __init__(self, file: AccelFile, owned: ExitStack | None = None) -> None:
+    def __init__(
+        self,
+        file: AccelFile,
+        owned: ExitStack | None = None,
+        *,
+        trace: str | os.PathLike[str] | None = None,
+        log: Callable[[], list[str]] = list,
+    ) -> None:
         self.file = file
+        self.log_lines = log
+        """Lines of the log of device, firmware and driver; none on a real node, whose log is the kernel's."""
         self._undo = owned or ExitStack()
         self._undo.callback(file.close)
+        self._recorder = None if trace is None else self._undo.enter_context(Recorder(trace))
         kind = file.attributes().get("device_type")
         if kind is not None and int(kind) != DeviceType.UMQ:
             self.close()
@@ -56,6 +68,21 @@ class Npu:
         """Columns of the array."""
         return QUERY_AIE_METADATA.unpack(self.file.get_info(InfoParam.AIE_METADATA, QUERY_AIE_METADATA.size)).cols
 
+    def info(self) -> dict[str, str | int]:
+        """What the function says of itself: attributes, driver version, array."""
+        version = self.file.version()
+        metadata = QUERY_AIE_METADATA.unpack(self.file.get_info(InfoParam.AIE_METADATA, QUERY_AIE_METADATA.size))
+        return {
+            "node": self.name,
+            **self.file.attributes(),
+            "driver": f"{version.name} {version.major}.{version.minor}",
+            "columns": metadata.cols,
+            "rows": metadata.rows,
+            "core_rows": metadata.core_row_count,
+            "mem_rows": metadata.mem_row_count,
+            "shim_rows": metadata.shim_row_count,
+        }
+
     def context(
         self,
         program: Program | str | os.PathLike[str],
@@ -67,7 +94,15 @@ class Npu:
     ) -> Context:
         """Loads a program (or the one saved at a path); arguments as :class:`Context`."""
         loaded = program if isinstance(program, Program) else Program.load(os.fspath(program))
-        return Context(self.file, loaded, in_flight=in_flight, timeout_s=timeout_s, qos=qos, trace_layers=trace_layers)
+        return Context(
+            self.file,
+            loaded,
+            in_flight=in_flight,
+            timeout_s=timeout_s,
+            qos=qos,
+            trace_layers=trace_layers,
+            recorder=self._recorder,
+        )
 
     def tensor(self, shape: tuple[int, ...], dtype: npt.DTypeLike) -> Tensor:
         """A zeroed array that the device reaches; the caller closes it."""
@@ -128,8 +163,9 @@ class Npu:
                 loaded.bind(index, buffer.address)
             commands = CommandQueue(self.file, parsed.columns)
             undo.callback(commands.close)
-            sequence = commands.submit(loaded.entry)
-            commands.wait(sequence, timeout_s)
+            with recording(self.file, commands.handle, self._recorder):
+                sequence = commands.submit(loaded.entry)
+                commands.wait(sequence, timeout_s)
             cost = step_cost(self.file.cost(commands.handle, sequence))
             for argument, buffer in zip(arguments, buffers, strict=True):
                 if not isinstance(argument, Buffer) and argument.flags.writeable:

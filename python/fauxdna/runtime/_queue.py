@@ -14,7 +14,7 @@ from fauxdna.abi.host_queue import DOORBELL_PAGE_SIZE, CompletionState, ContextE
 from fauxdna.abi.messages import TILES_PER_COLUMN
 from fauxdna.abi.uapi import BoType
 from fauxdna.accel import AccelFile, Qos
-from fauxdna.driver.errors import CommandFailed, DeviceTimeout
+from fauxdna.errors import CommandFailed, DeviceTimeout
 
 from ._buffer import Buffer
 

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+import os
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Self
 
+from fauxdna.accel import AccelFile
 from fauxdna.artifact.program import ArrayStep
 
 from ._report import LayerReport
@@ -31,3 +36,40 @@ def layers(step: ArrayStep, events: Sequence[tuple[int, str, str]]) -> tuple[Lay
     return tuple(
         LayerReport(layer.name, layer.kind, end - begin, layer.macs) for (begin, layer), end in zip(order, ends, strict=True)
     )
+
+
+class Recorder:
+    """A file of simulated events, a line each: simulated ns, kind, text."""
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self._file = Path(path).open("w", encoding="utf-8")
+        self._lock = threading.Lock()
+
+    def write(self, events: Sequence[tuple[int, str, str]]) -> None:
+        """Appends events."""
+        with self._lock:
+            self._file.writelines(f"{time:12d} {kind:10} {text}\n" for time, kind, text in events)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._file.close()
+
+
+@contextmanager
+def recording(
+    file: AccelFile, hwctx: int, recorder: Recorder | None, *, always: bool = False
+) -> Iterator[list[tuple[int, str, str]]]:
+    """Records a context's events during the block, also if it fails: they are in the list, and in ``recorder``, after it."""
+    events: list[tuple[int, str, str]] = []
+    if recorder is None and not always:
+        yield events
+        return
+    file.trace(hwctx, True)
+    try:
+        yield events
+    finally:
+        events += file.take_trace(hwctx)
+        if recorder is not None:
+            recorder.write(events)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import threading
+from contextlib import suppress
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
@@ -70,6 +71,29 @@ class LocalDie:
             function.enable_memory()
             self._open[bdf] = function
         return LocalBus(function, lambda: self._closed(function))
+
+    def cost(self, bdf: str, context: int, sequence: int) -> dict[str, int]:
+        """What packet ``sequence`` of a context cost; nothing when a later packet has ended already, or the context has gone."""
+        try:
+            handle = self._die.engine_context(bdf, context)
+            state, report = self.engine.context_state(handle), self.engine.report(handle)
+        except (KeyError, OSError):
+            return {}
+        last = report["last"]
+        assert isinstance(last, dict)
+        return last if state["read_index"] == sequence + 1 else {}
+
+    def trace(self, bdf: str, context: int, enabled: bool) -> None:
+        """Starts or stops recording a context's events."""
+        with suppress(KeyError, OSError):
+            self.engine.set_trace(self._die.engine_context(bdf, context), enabled)
+
+    def take_trace(self, bdf: str, context: int) -> list[tuple[int, str, str]]:
+        """A context's events since the last call: (simulated ns, kind, text)."""
+        try:
+            return self.engine.take_trace(self._die.engine_context(bdf, context))
+        except (KeyError, OSError):
+            return []
 
     def close(self) -> None:
         """Ends the die; buses that are still open read all ones. May be called twice."""
