@@ -49,7 +49,7 @@ class Npu:
         """Lines of the log of device, firmware and driver; none on a real node, whose log is the kernel's."""
         self._undo = owned or ExitStack()
         self._undo.callback(file.close)
-        self._recorder = None if trace is None else self._undo.enter_context(Recorder(trace))
+        self._recorder = None if trace is None else Recorder(trace)
         kind = file.attributes().get("device_type")
         if kind is not None and int(kind) != DeviceType.UMQ:
             self.close()

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 from fauxdna.accel import AccelFile
 from fauxdna.artifact.program import ArrayStep
@@ -42,19 +42,14 @@ class Recorder:
     """A file of simulated events, a line each: simulated ns, kind, text."""
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        self._file = Path(path).open("w", encoding="utf-8")
+        self._path = Path(path)
+        self._path.write_text("")
         self._lock = threading.Lock()
 
     def write(self, events: Sequence[tuple[int, str, str]]) -> None:
         """Appends events."""
-        with self._lock:
-            self._file.writelines(f"{time:12d} {kind:10} {text}\n" for time, kind, text in events)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._file.close()
+        with self._lock, self._path.open("a", encoding="utf-8") as file:
+            file.writelines(f"{time:12d} {kind:10} {text}\n" for time, kind, text in events)
 
 
 @contextmanager
