@@ -35,7 +35,11 @@ class Layout(Enum):
 
 @dataclass(frozen=True)
 class Tensor:
-    """A tensor of the array program: batch 1, ``height x width x channels`` (a matrix of M rows by K has height M, width 1)."""
+    """A tensor of the array program: batch 1, ``height x width x channels`` (a matrix of M rows by K has height M, width 1).
+
+    Tensors of one name are one memory: a reader may see the bytes that another layer wrote under other extents (a flattened
+    image, four pixels of 64 channels as one of 256), as long as ``size`` is the same and no padding lies between pixels.
+    """
 
     name: str
     height: int
@@ -227,7 +231,7 @@ class Unary(Layer):
 
 @dataclass(frozen=True)
 class Normalise(Layer):
-    """A float32 function of each pixel's channels: softmax, layer normalisation, sum, mean, maximum (the last three: 1 channel)."""
+    """A float32 function of each pixel's channels: softmax, layer normalisation; sum, mean, maximum (one channel each)."""
 
     kind: NormaliseKind = field(kw_only=True)
     epsilon: float = field(default=0.0, kw_only=True)
@@ -237,7 +241,7 @@ class Normalise(Layer):
 
 @dataclass(frozen=True)
 class Segment:
-    """What becomes one ELF: layers in execution order, and the tensors that come from and go to the outside (in argument order)."""
+    """What becomes one ELF: layers in execution order, and the tensors that come and go, in argument order."""
 
     name: str
     inputs: tuple[Tensor, ...]
