@@ -17,6 +17,9 @@ class Power:
         self._soft = self._hard = timing.DPM_DEFAULT
         self.npuclk, self.hclk = timing.DPM_LEVELS[timing.DPM_DEFAULT]
 
+    def __str__(self) -> str:
+        return f"npuclk {self.npuclk} MHz, hclk {self.hclk} MHz, DPM level {self.level}" if self.on else "power is off"
+
     def turn_on(self) -> None:
         """Power, at the default level."""
         self.on = True

@@ -90,9 +90,9 @@ class Psp:
                 case _:
                     raise _Refused(PspResponse.CANCEL, "the PSP has no such command")
         except _Refused as refusal:
-            self._log.error(f"PSP {name} refused ({refusal.response:#x}): {refusal}")
+            self._log.error(f"{name} refused ({refusal.response:#x}): {refusal}")
             return refusal.response
-        self._log.info(f"PSP {name}: ok")
+        self._log.info(f"{name}: ok")
         return PspResponse.OK
 
     def _validate_npu(self, address: int, size: int) -> None:

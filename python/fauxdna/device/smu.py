@@ -40,7 +40,7 @@ class Smu:
 
     def _execute(self, command: int, argument: int) -> SmuResult:
         if command not in set(SmuCommand):
-            self._log.error(f"SMU command {command} is not known")
+            self._log.error(f"command {command} is not known")
             return SmuResult.UNKNOWN_COMMAND
         name = SmuCommand(command).name
         if command == SmuCommand.POWER_ON:
@@ -49,12 +49,12 @@ class Smu:
             self._power_off()
             self._power.turn_off()
         elif not self._power.on:
-            self._log.error(f"SMU command {name} refused: power is off; send POWER_ON first")
+            self._log.error(f"{name} refused: power is off; send POWER_ON first")
             return SmuResult.REJECTED_PREREQUISITE
         elif not self._set(SmuCommand(command), argument):
-            self._log.error(f"SMU command {name} refused: the DPM table has no level {argument}")
+            self._log.error(f"{name} refused: the DPM table has no level {argument}")
             return SmuResult.FAILED
-        self._log.info(f"SMU {name}: npuclk {self._power.npuclk} MHz, hclk {self._power.hclk} MHz, level {self._power.level}")
+        self._log.info(f"{name}: {self._power}")
         return SmuResult.OK
 
     def _set(self, command: SmuCommand, argument: int) -> bool:
