@@ -145,10 +145,11 @@ class ConfigSpace:
         self._allow(SRIOV_CONTROL, 2, pci.SRIOV_VF_ENABLE | pci.SRIOV_VF_MEMORY_ENABLE | pci.SRIOV_ARI_HIERARCHY)
         self._allow(NUM_VFS, 2, 0 if enabled else 0xFFFF)
         self._allow(SYSTEM_PAGE_SIZE, 4, 0 if enabled else pci.SRIOV_PAGE_SIZES)
-        page = max(self.get(SYSTEM_PAGE_SIZE, 4), 1) * bars.PAGE_SIZE
+        page = bars.PAGE_SIZE << max(self.get(SYSTEM_PAGE_SIZE, 4).bit_length() - 1, 0)
         for index, size in enumerate(bars.VF_BAR_SIZES):
-            aperture = max(size, page) if size else 0
-            self._allow(VF_BAR + 4 * index, 4, 0 if enabled else -aperture & 0xFFFFFFF0)
+            mask = -max(size, page) & 0xFFFFFFF0 if size else 0
+            self.clear_bits(VF_BAR + 4 * index, 4, ~mask & 0xFFFFFFFF)
+            self._allow(VF_BAR + 4 * index, 4, 0 if enabled else mask)
 
     def _put(self, offset: int, data: bytes) -> None:
         self._bytes[offset : offset + len(data)] = data
