@@ -10,6 +10,7 @@ pub mod engine;
 pub mod error;
 pub mod interrupts;
 pub mod kernels;
+pub mod latency;
 pub mod memory;
 pub mod python;
 pub mod queue;

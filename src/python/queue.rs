@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
+use pyo3::types::PyDict;
 
-use crate::{client, queue};
+use crate::{client, latency, queue};
 
 #[pyclass(frozen, module = "fauxdna._core")]
 /// `fauxdna._core.HostQueue`.
@@ -84,6 +85,28 @@ impl HostQueue {
 
     fn spin(&self, py: Python<'_>, sequence: u64, microseconds: u64) -> PyResult<u32> {
         Ok(py.detach(|| self.0.spin(sequence, Duration::from_micros(microseconds)))?)
+    }
+
+    #[pyo3(signature = (code, samples, *, eventfd=None, cpu=None))]
+    fn measure<'py>(
+        &self,
+        py: Python<'py>,
+        code: u64,
+        samples: usize,
+        eventfd: Option<i32>,
+        cpu: Option<usize>,
+    ) -> PyResult<Bound<'py, PyDict>> {
+        let latency = py.detach(|| latency::measure(&self.0, code, samples, eventfd, cpu))?;
+        let out = PyDict::new(py);
+        out.set_item("samples", latency.samples)?;
+        out.set_item("min_ns", latency.least)?;
+        out.set_item("p50_ns", latency.p50)?;
+        out.set_item("p90_ns", latency.p90)?;
+        out.set_item("p99_ns", latency.p99)?;
+        out.set_item("p999_ns", latency.p999)?;
+        out.set_item("max_ns", latency.most)?;
+        out.set_item("mean_ns", latency.mean)?;
+        Ok(out)
     }
 
     fn ring(&self) {
