@@ -157,6 +157,25 @@ def test_test_and_exit_packets(pair: tuple[Engine, Function]) -> None:
     assert client.run() == CompletionState.ABORT
 
 
+def test_chain_stops_at_the_first_failure(pair: tuple[Engine, Function]) -> None:
+    client = Client(*pair)
+    codes = [BASE + CODE, 0xDEAD0000, BASE + CODE, BASE + CODE]
+    sequences = [client.queue.submit([(0, code)], chain=index < 3) for index, code in enumerate(codes)]
+    words = [client.wait(sequence) for sequence in sequences]
+    assert words[0] == COMPLETED
+    assert words[1] & 15 == CompletionState.ERROR
+    assert words[2:] == [CompletionState.ABORT] * 2
+    assert client.run() == COMPLETED
+
+
+def test_unmapped_code_is_an_invalid_page(pair: tuple[Engine, Function]) -> None:
+    client = Client(*pair)
+    # uC 2: error 2 * 100 + 5.
+    assert client.run((2, 0xDEAD0000)) == (205 << 4 | 5)
+    assert "0xdead0000" in str(client.state["message"])
+    assert client.run() == COMPLETED
+
+
 @pytest.mark.parametrize(
     "bad",
     [
@@ -316,6 +335,19 @@ def test_contexts_are_created_and_destroyed_while_others_run(pair: tuple[Engine,
     assert steady.state["errors"] == 0
 
 
+def test_faults_of_one_context_leave_the_other_alone(pair: tuple[Engine, Function]) -> None:
+    engine, function = pair
+    other = Function()
+    bad, good = Client(engine, function), Client(engine, other, doorbell=1)
+    for _ in range(50):
+        first = bad.queue.submit([(0, 0x1000)])
+        second = good.queue.submit([(0, BASE + CODE)])
+        assert bad.wait(first) & 15 == CompletionState.ERROR
+        assert good.wait(second) == COMPLETED
+    assert (bad.state["errors"], good.state["errors"]) == (50, 0)
+    other.close()
+
+
 @pytest.mark.parametrize(
     ("values", "text"),
     [
@@ -362,6 +394,17 @@ def test_clock_and_pace_are_checked() -> None:
     with pytest.raises(OSError, match="0 MHz"):
         engine.set_clock(0)
     engine.close()
+
+
+def test_trace_tells_packets_and_errors(pair: tuple[Engine, Function]) -> None:
+    client = Client(*pair)
+    client.engine.set_trace(client.context, True)
+    client.run()
+    client.run((0, 0x1000))
+    client.until("read_index", 2)
+    kinds = [kind for _, kind, _ in client.engine.take_trace(client.context) if kind in {"packet", "completion", "error"}]
+    assert kinds == ["packet", "completion", "packet", "error", "completion"]
+    assert client.engine.take_trace(client.context) == []
 
 
 def test_sleeping_engine_is_idle_and_hears_a_kickless_client(pair: tuple[Engine, Function]) -> None:
