@@ -36,7 +36,7 @@ class Output:
     def text(self, line: str) -> None:
         """One line for people."""
         if not self.as_json:
-            self._console.print(line, markup=False)
+            self._console.print(line, markup=False, soft_wrap=True)
 
     def table(self, title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
         """A table for people; columns whose cells are all numbers are aligned to the right."""

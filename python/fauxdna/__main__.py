@@ -1,0 +1,5 @@
+"""``python -m fauxdna``."""
+
+from .cli import main
+
+main()
