@@ -11,6 +11,7 @@ import numpy as np
 
 from . import files, models, ocr, speech
 from .prepare import Feed
+from .text_boxes import normalise
 
 DIRECTION_SHAPE = (1, 3, 48, 192)
 
@@ -40,7 +41,7 @@ def _direction_pictures() -> Iterator[Feed]:
             line = Image.fromarray(image[top : top + 26, left : left + 120]).resize((192, 48))
             pixels = np.asarray(line)
             for view in (pixels, pixels[::-1, ::-1]):
-                yield {"x": ocr.normalise(np.ascontiguousarray(view))}
+                yield {"x": normalise(np.ascontiguousarray(view))}
 
 
 CATALOGUE: Mapping[str, Entry] = MappingProxyType(

@@ -61,7 +61,8 @@ def load_wav(path: Path) -> npt.NDArray[np.float32]:
         raise InvalidArgument(
             f"{path} is not a WAV file this demo can read: {error}", f"convert it with: sox IN -b 16 -r {RATE} out.wav"
         ) from error
-    return data.mean(axis=1, dtype=np.float32) / np.float32(32768)
+    samples: npt.NDArray[np.float32] = data.mean(axis=1, dtype=np.float32) / np.float32(32768)
+    return samples
 
 
 def frames(samples: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
