@@ -1,0 +1,138 @@
+"""From a segment's layers to one AIE4 ELF: stages, workspace, and each micro-controller's control code."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from ..abi import array
+from ..abi.control_code import REMOTE_BARRIER_BASE, UC_PER_COLUMN, Opcode
+from ..artifact import elf_writer
+from ..artifact.program import LayerInfo
+from . import streams, tiling
+from .control_code import ControlCode, operation
+from .dataflow import Place, StageColumn
+from .errors import CompileError
+from .ir import Conv, ConvTranspose, Layer, Segment
+from .stage import WEIGHTS, Stage
+from .storage import workspace
+from .tile_code import Region, Step
+
+
+@dataclass(frozen=True)
+class Generated:
+    """A segment's ELF, and the bytes of workspace that its last kernel argument must have."""
+
+    elf: bytes
+    workspace: int
+    layers: tuple[LayerInfo, ...]
+    columns: int
+
+
+def generate(segment: Segment, *, columns: int = array.COLUMNS) -> Generated:
+    """Compiles a segment for a partition of ``columns`` columns.
+
+    Kernel arguments in order: the segment's inputs, its outputs, the workspace.
+
+    Raises:
+        CompileError: A layer has no tile form or does not fit; the message names it.
+    """
+    if not 1 <= columns <= array.COLUMNS:
+        raise CompileError(f"{columns} columns: a partition has 1 to {array.COLUMNS}")
+    arguments = {tensor.name: tensor.size for tensor in (*segment.inputs, *segment.outputs)}
+    context = tiling.Context(tiling.Machine(columns))
+    by_layer = [_stages(context, layer, number) for number, layer in enumerate(segment.layers)]
+    stages = [stage for group in by_layer for stage in group]
+    sizes = {tensor.name: tensor.size for layer in segment.layers for tensor in (*layer.inputs, layer.output)}
+    offsets, size = workspace(stages, sizes, arguments)
+    places = {name: Place(str(len(arguments)), offset) for name, offset in offsets.items()}
+    places |= {name: Place(str(index), 0) for index, name in enumerate(arguments)}
+    places[WEIGHTS] = Place(WEIGHTS, 0)
+    image = _image(stages, places, bytes(context.constants), len(arguments) + 1, columns)
+    layers = tuple(
+        _layer_info(layer, number, group) for number, (layer, group) in enumerate(zip(segment.layers, by_layer, strict=True))
+    )
+    return Generated(image, size, layers, columns)
+
+
+def _stages(context: tiling.Context, layer: Layer, number: int) -> list[Stage]:
+    try:
+        return [_inlined(stage) for stage in tiling.stages(context, layer, number)]
+    except (OverflowError, CompileError) as error:
+        text = str(error)
+        if layer.name in text:
+            raise
+        raise CompileError(f"layer {layer.name}: {text}; leave the layer to the CPU") from error
+
+
+def _inlined(stage: Stage) -> Stage:
+    """A stage of one job gets its parameters along with its input, so that only core 0 has to run."""
+    if stage.jobs != 1 or stage.parameters is None:
+        return stage
+    size = stage.parameters.size
+    steps = tuple(_moved(step, size) for step in stage.job(0, 0))
+    fetches = (stage.parameters, *stage.fetches)
+    return replace(stage, fetches=fetches, parameters=None, job=lambda _y, _x: steps)
+
+
+def _moved(step: Step, size: int) -> Step:
+    """The step with parameters at the start of the input slot, and the input ``size`` bytes further."""
+    moved = tuple(
+        (Region.INPUT, offset if region is Region.PARAMETERS else offset + size)
+        if region is not Region.OUTPUT
+        else (region, offset)
+        for region, offset in step.operands
+    )
+    return replace(step, operands=moved)
+
+
+def _image(stages: Sequence[Stage], places: dict[str, Place], constants: bytes, arguments: int, columns: int) -> bytes:
+    codes = [ControlCode(UC_PER_COLUMN * column) for column in range(columns)]
+    for column, code in enumerate(codes):
+        code.transfer(streams.circuits(column))
+        code.operate(streams.locks(column))
+    used = [stage.columns(columns) for stage in stages]
+    layer = -1
+    for index, stage in enumerate(stages):
+        for column, code in enumerate(codes):
+            if stage.layer != layer:
+                code.operate(operation(Opcode.TRACE, info=stage.layer))
+            if column < used[index]:
+                transfers, start = StageColumn(stage, column, used[index], places).generate()
+                code.transfer(transfers)
+                code.operate(start)
+            # A column that works on alone has nobody to wait for.
+            alone = used[index] == 1 and (index + 1 == len(stages) or used[index + 1] == 1)
+            if columns > 1 and not alone:
+                mask = sum(1 << UC_PER_COLUMN * other for other in range(columns))
+                code.operate(operation(Opcode.REMOTE_BARRIER, id=REMOTE_BARRIER_BASE, mask=mask))
+        layer = stage.layer
+    pages, references = {}, []
+    for column, code in enumerate(codes):
+        pages[UC_PER_COLUMN * column], found = code.finish()
+        references += found
+    return elf_writer.write(pages, references, constants, arguments=arguments, columns=columns)
+
+
+def _macs(layer: Layer) -> int:
+    if isinstance(layer, Conv):
+        return layer.output.height * layer.output.width * int(np.prod(layer.weights.shape))
+    if isinstance(layer, ConvTranspose):
+        return layer.inputs[0].height * layer.inputs[0].width * int(np.prod(layer.weights.shape))
+    return 0
+
+
+def _layer_info(layer: Layer, number: int, stages: Sequence[Stage]) -> LayerInfo:
+    brought = sum(stage.jobs * stage.input_size + stage.passes * stage.parameter_size for stage in stages)
+    return LayerInfo(
+        layer.name,
+        type(layer).__name__,
+        layer.nodes,
+        _macs(layer),
+        sum(stage.jobs for stage in stages),
+        number,
+        brought,
+        sum(stage.jobs * stage.store.size for stage in stages),
+    )

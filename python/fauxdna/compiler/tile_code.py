@@ -1,0 +1,135 @@
+"""Tile programs: instructions over a job's regions of data memory, and the program one core runs for one stage."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum
+from itertools import groupby
+
+from ..abi import array
+from ..abi.tile_program import INSTRUCTION, OPERAND, Opcode
+from .errors import CompileError
+
+# Locks of a core tile. A "free" lock counts empty buffers, a "full" one filled buffers.
+INPUT_FREE, INPUT_FULL, OUTPUT_FREE, OUTPUT_FULL, PARAMETERS_FREE, PARAMETERS_FULL = range(6)
+CORE_LOCKS = 6
+INPUT_REGISTER, OTHER_INPUT_REGISTER, OUTPUT_REGISTER, OTHER_OUTPUT_REGISTER = range(1, 5)
+LOCK_INITIAL = {INPUT_FREE: 2, OUTPUT_FREE: 2, PARAMETERS_FREE: 1}
+
+
+class Region(Enum):
+    """What an operand's offset counts from."""
+
+    INPUT = "input"
+    OUTPUT = "output"
+    PARAMETERS = "parameters"
+
+
+@dataclass(frozen=True)
+class Step:
+    """One arithmetic instruction of a job: its descriptor's bytes, and its operands as (region, byte offset)."""
+
+    opcode: Opcode
+    descriptor: bytes
+    operands: tuple[tuple[Region, int], ...]
+
+
+@dataclass(frozen=True)
+class CoreLayout:
+    """Addresses of a stage's buffers in core data memory; the second of a pair equals the first if there is but one."""
+
+    inputs: tuple[int, int]
+    outputs: tuple[int, int]
+    parameters: int
+
+
+Instruction = tuple[int, tuple[int, ...], bytes]
+"""Opcode, operand words, descriptor (or nothing)."""
+
+
+def _plain(opcode: Opcode, *words: int) -> Instruction:
+    return (int(opcode), tuple(word & 0xFFFFFFFF for word in words), b"")
+
+
+def _address(operand: tuple[Region, int], layout: CoreLayout) -> int:
+    region, offset = operand
+    if region is Region.PARAMETERS:
+        return OPERAND.encode(offset=layout.parameters + offset)[0]
+    base = INPUT_REGISTER if region is Region.INPUT else OUTPUT_REGISTER
+    return OPERAND.encode(base=base, offset=offset)[0]
+
+
+def _job(steps: Sequence[Step], layout: CoreLayout) -> tuple[Instruction, ...]:
+    body = [_plain(Opcode.ACQUIRE, INPUT_FULL, -1), _plain(Opcode.ACQUIRE, OUTPUT_FREE, -1)]
+    for step in steps:
+        addresses = tuple(_address(operand, layout) for operand in step.operands)
+        body.append((int(step.opcode), addresses, step.descriptor))
+    body += [_plain(Opcode.RELEASE, INPUT_FREE, 1), _plain(Opcode.RELEASE, OUTPUT_FULL, 1)]
+    if layout.inputs[0] != layout.inputs[1]:
+        body.append(_plain(Opcode.SWAP, INPUT_REGISTER, OTHER_INPUT_REGISTER))
+        body.append(_plain(Opcode.SWAP, OUTPUT_REGISTER, OTHER_OUTPUT_REGISTER))
+    return tuple(body)
+
+
+def _looped(bodies: Sequence[tuple[Instruction, ...]]) -> tuple[Instruction, ...]:
+    """The bodies in order, runs of equal ones as loops."""
+    code: list[Instruction] = []
+    for body, group in groupby(bodies):
+        count = len(list(group))
+        if count == 1:
+            code += body
+        else:
+            code += [_plain(Opcode.LOOP, count), *body, _plain(Opcode.END_LOOP)]
+    return tuple(code)
+
+
+def program(passes: Sequence[Sequence[Sequence[Step]]], layout: CoreLayout, *, parameters: bool) -> bytes:
+    """The program of a core that does, in each pass, the given jobs (each a sequence of steps).
+
+    ``parameters``: each pass begins with a new parameter block.
+    """
+    code = [
+        _plain(Opcode.MOVE, INPUT_REGISTER, layout.inputs[0]),
+        _plain(Opcode.MOVE, OTHER_INPUT_REGISTER, layout.inputs[1]),
+        _plain(Opcode.MOVE, OUTPUT_REGISTER, layout.outputs[0]),
+        _plain(Opcode.MOVE, OTHER_OUTPUT_REGISTER, layout.outputs[1]),
+    ]
+    bodies = []
+    for jobs in passes:
+        body = _looped([_job(steps, layout) for steps in jobs])
+        if parameters:
+            before, after = _plain(Opcode.ACQUIRE, PARAMETERS_FULL, -1), _plain(Opcode.RELEASE, PARAMETERS_FREE, 1)
+            body = (before, *body, after)
+        bodies.append(body)
+    code += _looped(bodies)
+    code.append(_plain(Opcode.HALT))
+    return assemble(code)
+
+
+def assemble(code: Sequence[Instruction]) -> bytes:
+    """Instructions, then their descriptors, each once.
+
+    Raises:
+        CompileError: They do not fit into program memory.
+    """
+    length = sum(1 + len(words) for _, words, _ in code)
+    places: dict[bytes, int] = {}
+    tail = bytearray()
+    out: list[int] = []
+    for opcode, words, descriptor in code:
+        argument = 0
+        if descriptor:
+            if descriptor not in places:
+                places[descriptor] = length + len(tail) // 4
+                tail += descriptor
+            argument = places[descriptor]
+        out += INSTRUCTION.encode(opcode=opcode, length=1 + len(words), argument=argument)
+        out += words
+    data = struct.pack(f"<{len(out)}I", *out) + bytes(tail)
+    if len(data) > array.CORE_PROGRAM_SIZE:
+        raise CompileError(
+            f"a tile program takes {len(data)} bytes; program memory has {array.CORE_PROGRAM_SIZE}: use larger tiles"
+        )
+    return data

@@ -1,0 +1,131 @@
+"""Choice of tile sizes: as few and large jobs as fit, with little redundant traffic."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+
+from ...abi import array
+from ..errors import CompileError
+from ..stage import memory_needed
+
+CORES = array.CORE_ROWS
+JOB_BYTES_MIN = 4096
+"""Work smaller than this is not worth spreading over more cores."""
+SLOT_BYTES_MAX = 60 * 1024
+"""Input and output of one job, so that two jobs' slots and some parameters fit into a core."""
+
+# What a tiling costs on the host that plays the array, in nanoseconds; only the ratios matter.
+MAC_NS = 1 / 150
+BYTE_NS = 0.3
+JOB_NS = 2000.0
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What tiling may use."""
+
+    columns: int
+
+    @property
+    def cores(self) -> int:
+        """Cores of all columns."""
+        return self.columns * CORES
+
+    def slots(self, tiles_y: int, tiles_x: int, passes: int) -> int:
+        """Slots that each core needs: two where some core has more than one job."""
+        columns = 1 if tiles_y * tiles_x <= CORES else min(self.columns, tiles_y)
+        return 2 if -(-tiles_y // columns) * tiles_x * passes > CORES else 1
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Output tiles of ``height`` x ``width`` elements, ``tiles_y`` x ``tiles_x`` of them."""
+
+    height: int
+    width: int
+    tiles_y: int
+    tiles_x: int
+
+
+def divisors(value: int) -> list[int]:
+    """All divisors, smallest first."""
+    return [d for d in range(1, value + 1) if value % d == 0]
+
+
+def flat(name: str, pixels: int, input_bytes: int, output_bytes: int, fixed: int, machine: Machine, *, passes: int = 1) -> Grid:
+    """Cuts ``pixels`` into equal runs (the last may reach beyond the end); ``fixed`` bytes of parameters stay in the core."""
+    each = input_bytes + output_bytes
+    least = -(-JOB_BYTES_MIN // each)
+    for rounds in range(1, pixels + 1):
+        count = max(-(-pixels // (machine.cores * rounds)), min(least, pixels))
+        tiles = -(-pixels // count)
+        slots = machine.slots(tiles, 1, passes)
+        fits = memory_needed(count * input_bytes, count * output_bytes, fixed, slots) <= array.CORE_DATA_SIZE
+        if fits and (count * each <= SLOT_BYTES_MAX or count == 1):
+            return Grid(1, count, tiles, 1)
+        if count == 1:
+            break
+    raise CompileError(
+        f"layer {name}: one pixel of {input_bytes} + {output_bytes} bytes and {fixed} bytes of parameters do not fit into a "
+        f"core's {array.CORE_DATA_SIZE} bytes; use fewer channels, or leave the layer to the CPU"
+    )
+
+
+def heights(limit: int) -> Iterable[int]:
+    """Tile heights worth trying."""
+    sizes = {*range(1, 17), 20, 24, 32, 40, 48, 64, 80, limit, -(-limit // 2), -(-limit // 3), -(-limit // 4), -(-limit // 12)}
+    return sorted(size for size in sizes if 0 < size <= limit)
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A tiling and its cost."""
+
+    grid: Grid
+    cost: float
+
+
+def windows(
+    height: int,
+    width: int,
+    sizes: Callable[[int, int], tuple[int, int]],
+    fixed: int,
+    machine: Machine,
+    *,
+    passes: int = 1,
+    pixel_ns: float,
+) -> Candidate | None:
+    """The cheapest tiling of ``height`` x ``width`` outputs, or None if nothing fits.
+
+    ``sizes(tile height, tile width)`` gives a job's input and output bytes; ``pixel_ns`` is the cost of one output pixel's
+    arithmetic in one pass. Tile widths divide the width, so that only rows below the last reach beyond the tensor.
+    """
+    return min(_tilings(height, width, sizes, fixed, machine, passes, pixel_ns), key=lambda c: c.cost, default=None)
+
+
+def _tilings(
+    height: int,
+    width: int,
+    sizes: Callable[[int, int], tuple[int, int]],
+    fixed: int,
+    machine: Machine,
+    passes: int,
+    pixel_ns: float,
+) -> Iterator[Candidate]:
+    for tile_width in divisors(width):
+        tiles_x = width // tile_width
+        for tile_height in heights(height):
+            tiles_y = -(-height // tile_height)
+            input_size, output_size = sizes(tile_height, tile_width)
+            if input_size + output_size > SLOT_BYTES_MAX and tile_height > 1:
+                continue
+            slots = machine.slots(tiles_y, tiles_x, passes)
+            if memory_needed(input_size, output_size, fixed, slots) > array.CORE_DATA_SIZE:
+                continue
+            jobs = tiles_y * tiles_x * passes
+            compute = tiles_y * tile_height * width * passes * pixel_ns
+            # A last round that leaves cores idle costs simulated time only, so it weighs little.
+            idle = -(-jobs // machine.cores) * machine.cores / jobs - 1
+            cost = compute * (1 + 0.1 * idle) + jobs * (JOB_NS + (input_size + output_size) * BYTE_NS)
+            yield Candidate(Grid(tile_height, tile_width, tiles_y, tiles_x), cost)

@@ -1,0 +1,135 @@
+"""Transposed convolution as a stage: one valid convolution for each output phase, all in the same job."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from ...abi.tile_program import CONV2D, Opcode
+from ..errors import CompileError
+from ..ir import ELEMENT_BYTES, ConvTranspose
+from ..stage import Stage, align
+from ..tile_code import Region, Step
+from .context import Context, byte, channel_bytes, channel_offset, output_fields, output_parameters, padded
+from .convolution import packed, packed_size
+from .grid import MAC_NS, windows
+from .window import Axis, Window, store
+
+
+@dataclass(frozen=True)
+class Phase:
+    """Outputs ``index`` modulo the stride: they see kernel elements ``taps`` over inputs from ``first`` on (relative)."""
+
+    index: int
+    taps: tuple[int, ...]
+    first: int
+
+
+def phases(kernel: int, stride: int, pad: int) -> list[Phase]:
+    """The phases of one axis.
+
+    Output ``stride * q + index`` takes input ``i`` with kernel element ``k`` where
+    ``stride * i + k == stride * q + index + pad``.
+    """
+    found = []
+    for index in range(stride):
+        # Highest kernel element first, so that inputs go upwards.
+        taps = [k for k in range(kernel - 1, -1, -1) if (index + pad - k) % stride == 0]
+        found.append(Phase(index, tuple(taps), (index + pad - taps[0]) // stride if taps else 0))
+    return found
+
+
+def transposed_convolution(context: Context, layer: ConvTranspose, number: int) -> list[Stage]:
+    """The stage of a transposed convolution."""
+    source, output = layer.inputs[0], layer.output
+    inner, out, kernel_height, kernel_width = layer.weights.shape
+    stride_y, stride_x = layer.strides
+    rows, columns = phases(kernel_height, stride_y, layer.pads[0]), phases(kernel_width, stride_x, layer.pads[1])
+    if not all(phase.taps for phase in rows + columns) or output.width % stride_x:
+        raise CompileError(
+            f"layer {layer.name}: a {kernel_height} x {kernel_width} transposed convolution with strides {layer.strides} to a "
+            f"width of {output.width} has no tile form (kernels must cover the strides, which must divide the width); "
+            "leave the layer to the CPU"
+        )
+    y = _axis(source.height, output.height, stride_y, rows)
+    x = _axis(source.width, output.width, stride_x, columns)
+    element, pitch = ELEMENT_BYTES[output.type], source.pixel_pitch
+    out_pitch = channel_bytes(layer)
+    weights_size = sum(align(packed_size(out, inner, len(a.taps) * len(b.taps))) for a in rows for b in columns)
+    fixed = weights_size + align(8 * (out + 16) + 256)
+
+    def sizes(height: int, width: int) -> tuple[int, int]:
+        return y.reach(height) * x.reach(width) * pitch, height * stride_y * width * stride_x * out_pitch
+
+    found = windows(y.out, x.out, sizes, fixed, context.machine, pixel_ns=weights_size * MAC_NS)
+    if found is None:
+        raise CompileError(
+            f"layer {layer.name}: {weights_size} bytes of weights and one tile do not fit into a core; leave the layer to the CPU"
+        )
+    grid = found.grid
+    window = Window(y, x, grid, pitch, pitch)
+    out_row = grid.width * stride_x * out_pitch
+    block, steps = b"", []
+    for a in rows:
+        for b in columns:
+            descriptor = CONV2D.pack(
+                out_height=grid.height,
+                out_width=grid.width,
+                out_channels=out,
+                in_channels=inner,
+                kernel_height=len(a.taps),
+                kernel_width=len(b.taps),
+                stride_height=1,
+                stride_width=1,
+                dilation_height=1,
+                dilation_width=1,
+                in_row_pitch=window.row_pitch,
+                in_pixel_pitch=pitch,
+                out_row_pitch=stride_y * out_row,
+                out_pixel_pitch=stride_x * out_pitch,
+                in_type=int(source.type),
+                in_zero=layer.in_zero,
+                **output_fields(layer.stage, output.type, layer.bias),
+            )
+            start = (a.first + y.pad) * window.row_pitch + (b.first + x.pad) * pitch
+            steps.append((descriptor, start, len(block), a.index * out_row + b.index * out_pitch))
+            block += padded(packed(_taps(layer.weights, a.taps, b.taps)))
+    parameters_at = len(block)
+    block = padded(block + output_parameters(layer.stage, layer.bias, np.arange(out)))
+    job = tuple(
+        Step(
+            Opcode.CONV2D,
+            descriptor,
+            ((Region.INPUT, start), (Region.PARAMETERS, at), (Region.PARAMETERS, parameters_at), (Region.OUTPUT, to)),
+        )
+        for descriptor, start, at, to in steps
+    )
+    zero = byte(layer.in_zero)
+    large = type(grid)(grid.height * stride_y, grid.width * stride_x, grid.tiles_y, grid.tiles_x)
+    return [
+        Stage(
+            layer.name,
+            number,
+            grid.tiles_y,
+            grid.tiles_x,
+            1,
+            (window.operand(source.name),),
+            store(output.name, large, output.width, output.pixel_pitch, channel_offset(layer), out_pitch // element * element),
+            context.constant([block]),
+            lambda tile_y, tile_x: (*window.fills(tile_y, tile_x, zero), *job),
+        )
+    ]
+
+
+def _axis(size: int, out: int, stride: int, found: list[Phase]) -> Axis:
+    """The window of blocks of ``stride`` outputs that holds every phase's inputs."""
+    first = min(phase.first for phase in found)
+    last = max(phase.first + len(phase.taps) for phase in found)
+    return Axis(size, -(-out // stride), last - first, 1, 1, -first)
+
+
+def _taps(weights: npt.NDArray[np.int8], rows: tuple[int, ...], columns: tuple[int, ...]) -> npt.NDArray[np.int8]:
+    """int8 [out][in][rows][columns] of a phase."""
+    return np.ascontiguousarray(weights[:, :, rows][:, :, :, columns].transpose(1, 0, 2, 3))
