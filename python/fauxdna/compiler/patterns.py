@@ -94,7 +94,7 @@ def _divisor(value: int, limit: int) -> int:
 
 def _merged(run: int, dimensions: Sequence[Dimension]) -> tuple[int, list[Dimension]]:
     """Run and dimensions in words, with those that continue one another made one."""
-    if run % 4 or any(d.step % 4 for d in dimensions):
+    if run % 4 or any(d.step % 4 for d in dimensions if d.count > 1):
         raise CompileError(f"a transfer of {run} bytes is not aligned to the DMA's 4-byte words")
     run //= 4
     merged: list[Dimension] = []

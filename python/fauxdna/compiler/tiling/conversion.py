@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ...abi import array
-from ...abi.tile_program import CONVERT, Opcode
+from ...abi.tile_program import CONVERT, COPY, Opcode
 from ..errors import CompileError
 from ..ir import ELEMENT_BYTES, Convert, Layout, Tensor
 from ..patterns import Dimension, Operand
@@ -101,23 +101,7 @@ def _part(layer: Convert, number: int, name: str, first: int, run: int, tiles: i
     channels = source.channels
     left = _side(source, first, run, 0, channels, source.pixel_pitch)
     right = _side(output, first, run, channel_offset(layer), channels, channel_bytes_of(layer))
-    fill = right.pixel_pitch // ELEMENT_BYTES[output.type] if output.layout is Layout.PIXELS else 0
-    descriptor = CONVERT.pack(
-        pixels=run,
-        channels=channels,
-        in_pixel_pitch=left.pixel_pitch,
-        in_channel_pitch=left.channel_pitch,
-        out_pixel_pitch=right.pixel_pitch,
-        out_channel_pitch=right.channel_pitch,
-        in_type=int(source.type),
-        out_type=int(output.type),
-        scale=layer.quantisation.scale,
-        zero=layer.quantisation.zero,
-        clamp_low=layer.clamp_low,
-        clamp_high=layer.clamp_high,
-        fill_channels=fill if fill > channels else 0,
-    )
-    step = Step(Opcode.CONVERT, descriptor, ((Region.INPUT, 0), (Region.OUTPUT, 0)))
+    step = _copy(layer, left, right, run) if source.type is output.type else _converted(layer, left, right, run)
     return Stage(name, number, tiles, 1, 1, (left.operand,), right.operand, None, lambda _y, _x: (step,))
 
 
@@ -126,3 +110,36 @@ def channel_bytes_of(layer: Convert) -> int:
     if layer.output.layout is Layout.PLANES:
         return 0
     return round_up(layer.inputs[0].channels * ELEMENT_BYTES[layer.output.type], 4)
+
+
+def _copy(layer: Convert, left: _Side, right: _Side, run: int) -> Step:
+    """A change of layout alone."""
+    element = ELEMENT_BYTES[layer.output.type]
+    descriptor = COPY.pack(
+        element_size=element,
+        sizes=(1, 1, run, layer.inputs[0].channels),
+        in_strides=(0, 0, left.pixel_pitch, left.channel_pitch),
+        out_strides=(0, 0, right.pixel_pitch, right.channel_pitch),
+    )
+    return Step(Opcode.COPY, descriptor, ((Region.INPUT, 0), (Region.OUTPUT, 0)))
+
+
+def _converted(layer: Convert, left: _Side, right: _Side, run: int) -> Step:
+    output, channels = layer.output, layer.inputs[0].channels
+    fill = right.pixel_pitch // ELEMENT_BYTES[output.type] if output.layout is Layout.PIXELS else 0
+    descriptor = CONVERT.pack(
+        pixels=run,
+        channels=channels,
+        in_pixel_pitch=left.pixel_pitch,
+        in_channel_pitch=left.channel_pitch,
+        out_pixel_pitch=right.pixel_pitch,
+        out_channel_pitch=right.channel_pitch,
+        in_type=int(layer.inputs[0].type),
+        out_type=int(output.type),
+        scale=layer.quantisation.scale,
+        zero=layer.quantisation.zero,
+        clamp_low=layer.clamp_low,
+        clamp_high=layer.clamp_high,
+        fill_channels=fill if fill > channels else 0,
+    )
+    return Step(Opcode.CONVERT, descriptor, ((Region.INPUT, 0), (Region.OUTPUT, 0)))
