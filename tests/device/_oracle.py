@@ -57,7 +57,7 @@ def convolution(layer: ir.Conv, x: Array) -> Array:
 
 def transposed(layer: ir.ConvTranspose, x: Array) -> Array:
     """Scatter, then crop."""
-    inner, out, rows, columns = layer.weights.shape
+    _, out, rows, columns = layer.weights.shape
     (sy, sx), (top, left, _, _) = layer.strides, layer.pads
     height, width = x.shape[:2]
     full = np.zeros(((height - 1) * sy + rows + sy, (width - 1) * sx + columns + sx, out))
