@@ -4,16 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import cast
 
 import pytest
+from _doors import DecodingKernel
 from _host import Mailbox, RecordingEngine, set_num_vfs, start_pf
 
 from fauxdna import _core
+from fauxdna.accel import AccelFile
+from fauxdna.accel.machine import Machine as DriverMachine
+from fauxdna.accel.real import RealFile
 from fauxdna.bus.local import LocalBus
 from fauxdna.device import Die
 from fauxdna.firmware import build_images
 from fauxdna.log import Level
+from fauxdna.serve import LocalDie
 
 
 @dataclass
@@ -56,3 +62,32 @@ def machine() -> Iterator[Machine]:
     die.close()
     assert engine.closed
     assert not engine.contexts, "contexts outlived their die"
+
+
+@pytest.fixture
+def die() -> Iterator[LocalDie]:
+    """A die with its own engine."""
+    with LocalDie() as die:
+        yield die
+
+
+@pytest.fixture
+def host(die: LocalDie) -> Iterator[DriverMachine]:
+    """The die's functions under our driver, with one VF."""
+    images = build_images()
+    with DriverMachine(die, lambda path: images[path.rpartition("/")[2]], kick_fd=die.kick_fd, telemetry=die) as host:
+        yield host
+
+
+@pytest.fixture(params=["local", "real"])
+def file(request: pytest.FixtureRequest, host: DriverMachine, tmp_path: Path) -> Iterator[AccelFile]:
+    """An open file of the VF's node, through each door."""
+    local = host.open()
+    if request.param == "local":
+        yield local
+    else:
+        node = tmp_path / "accel0"
+        node.touch()
+        with RealFile(node, DecodingKernel(local)) as real:
+            yield real
+    local.close()

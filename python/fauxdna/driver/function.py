@@ -160,6 +160,7 @@ class Function:
             for vector in self._vectors.values():
                 vector.close()
             self._vectors.clear()
+            self.memory.detach()
             self.bus.close()
 
     def start(self) -> None:

@@ -58,6 +58,7 @@ class BufferManager:
         self._addresses = AddressAllocator()
         self._objects: dict[_Identity, BufferObject] = {}
         self._lock = threading.Lock()
+        self._attached = True
 
     @property
     def count(self) -> int:
@@ -130,9 +131,12 @@ class BufferManager:
             if bo.references:
                 return
             del self._objects[bo.identity]
-        self._bus.dma_unmap(bo.address, bo.size)
-        self._addresses.free(bo.address)
+        self._unmap(bo.address, bo.size)
         bo.store.release(bo.backing)
+
+    def detach(self) -> None:
+        """The function is gone, and with it every DMA mapping; what still has references is freed as they end."""
+        self._attached = False
 
     @contextmanager
     def driver_memory(self, length: int, store: BackingStore, alignment: int = PAGE_SIZE) -> Iterator[tuple[Backing, int]]:
@@ -143,8 +147,7 @@ class BufferManager:
             try:
                 yield backing, address
             finally:
-                self._bus.dma_unmap(address, backing.length)
-                self._addresses.free(address)
+                self._unmap(address, backing.length)
         finally:
             store.release(backing)
 
@@ -158,6 +161,11 @@ class BufferManager:
         with self._lock:
             self._objects[bo.identity] = bo
         return bo
+
+    def _unmap(self, address: int, length: int) -> None:
+        if self._attached:
+            self._bus.dma_unmap(address, length)
+        self._addresses.free(address)
 
     def _map(self, backing: Backing, alignment: int) -> int:
         address = self._addresses.allocate(backing.length, alignment)

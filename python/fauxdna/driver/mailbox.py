@@ -10,9 +10,9 @@ from typing import Final
 
 from fauxdna.abi.mailbox import HEADER, ID_MAGIC, ID_MAGIC_MASK, IDS, SIZE_VERSION, TOMBSTONE, TOMBSTONE_SIZE, VERSION
 
-from ..errors import Busy, DeviceError, DeviceTimeout, InvalidArgument
+from ..errors import Busy, DeviceError, DeviceGone, DeviceTimeout, InvalidArgument
 from .interrupts import Vector
-from .registers import Registers, poll
+from .registers import ALL_ONES, Registers, poll
 
 SEND_TIMEOUT_S: Final = 0.1
 """How long a full ring is waited for; Linux gives up after 100 us."""
@@ -78,6 +78,7 @@ class Channel:
         Raises:
             InvalidArgument: ``EINVAL`` for a payload that is empty, not whole words, too large, or starts with the tombstone.
             DeviceError: ``EPIPE`` after the device wrote nonsense into its ring.
+            DeviceGone: ``ENODEV`` when the function was removed.
             DeviceTimeout: ``ETIMEDOUT`` when the ring stays full.
             Busy: ``EBUSY`` with 256 messages in flight.
         """
@@ -139,7 +140,10 @@ class Channel:
 
         def room() -> int:
             nonlocal place
-            place = self._place(self._registers.read(self._x2i.head), len(message))
+            head = self._registers.read(self._x2i.head)
+            if head == ALL_ONES:
+                raise DeviceGone("the mailbox reads all ones: the function was removed", "enable it again through its PF")
+            place = self._place(head, len(message))
             return place
 
         poll(room, lambda at: at >= 0, f"no room for {len(message)} bytes in the mailbox", timeout=SEND_TIMEOUT_S)
