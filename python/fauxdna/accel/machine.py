@@ -12,6 +12,7 @@ from fauxdna.abi.uapi import DeviceType
 from fauxdna.bus import BusError, Host
 from fauxdna.driver import BackingStore, FirmwareLoader, Function, Pf, no_firmware, probe
 from fauxdna.errors import Busy, DeviceError, NotFound
+from fauxdna.log import Log
 
 from .local import LocalFile, Telemetry
 
@@ -28,6 +29,7 @@ class Machine:
         vfs: VFs to create at first.
         kick_fd: The eventfd that wakes the die's engine, if it has one.
         telemetry: The simulated die's figures, if it tells them.
+        log: Where the driver writes; a new one by default.
     """
 
     def __init__(
@@ -38,10 +40,12 @@ class Machine:
         vfs: int = 1,
         kick_fd: int | None = None,
         telemetry: Telemetry | None = None,
+        log: Log | None = None,
     ) -> None:
         self._host = host
         self._kick_fd = kick_fd
         self._telemetry = telemetry
+        self._log = log or Log()
         self._functions: dict[str, Function] = {}
         self._lock = threading.RLock()
         with ExitStack() as undo:
@@ -124,7 +128,7 @@ class Machine:
                         f"{bdf} can't be opened: {error.strerror}", "close who has it", errno=error.errno
                     ) from error
                 time.sleep(_VF_INTERVAL_S)
-        self._functions[bdf] = probe(bus, bdf, firmware)
+        self._functions[bdf] = probe(bus, bdf, firmware, self._log)
 
     def _remove_vfs(self) -> None:
         vfs = {bdf: function for bdf, function in self._functions.items() if not isinstance(function, Pf)}

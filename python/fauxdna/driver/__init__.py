@@ -9,7 +9,9 @@ from contextlib import ExitStack
 
 from fauxdna.abi.uapi import DeviceType
 from fauxdna.bus import Bus
+from fauxdna.log import Log
 
+from ..errors import FauxdnaError
 from .client import BoInfo, Client, ContextInfo, MapTarget, Qos
 from .config_space import ConfigSpace
 from .function import Function, identify
@@ -44,13 +46,14 @@ def no_firmware(path: str) -> bytes:
     raise FileNotFoundError(path)
 
 
-def probe(bus: Bus, name: str, firmware: FirmwareLoader = no_firmware) -> Pf | Vf:
+def probe(bus: Bus, name: str, firmware: FirmwareLoader = no_firmware, log: Log | None = None) -> Pf | Vf:
     """Brings up the function behind ``bus`` and returns it; on failure the bus is closed.
 
     Args:
         bus: The function. The result owns it.
         name: What to call it in messages: its BDF.
         firmware: Gives a PF its images.
+        log: Where the driver writes; a new one by default.
 
     Raises:
         DeviceGone: ``ENODEV``, no AIE4 function answers.
@@ -62,8 +65,13 @@ def probe(bus: Bus, name: str, firmware: FirmwareLoader = no_firmware) -> Pf | V
     with ExitStack() as undo:
         undo.callback(bus.close)
         info = identify(ConfigSpace(bus))
-        function = Pf(bus, name, info, firmware) if info.device_type is DeviceType.PF else Vf(bus, name, info)
+        log = log or Log()
+        function = Pf(bus, name, info, log, firmware) if info.device_type is DeviceType.PF else Vf(bus, name, info, log)
         undo.callback(function.close)
-        function.start()
+        try:
+            function.start()
+        except FauxdnaError as error:
+            function.log.error(str(error))
+            raise
         undo.pop_all()
     return function

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, ClassVar, Final, Self
 from fauxdna.abi import bars, pci
 from fauxdna.abi.uapi import DeviceType
 from fauxdna.bus import Bus, Region
+from fauxdna.log import Log
 
 from ..errors import DeviceError, DeviceGone
 from .config_space import ConfigSpace
@@ -58,11 +59,12 @@ class Function:
 
     required_bars: ClassVar[tuple[int, ...]] = (bars.MAILBOX_BAR, bars.SRAM_BAR)
 
-    def __init__(self, bus: Bus, name: str, info: DeviceInfo) -> None:
+    def __init__(self, bus: Bus, name: str, info: DeviceInfo, log: Log) -> None:
         self.bus = bus
         self.name = name
         """BDF, or whatever the caller calls it."""
         self.info = info
+        self.log = log.logger(name, "amdxdna")
         self.config = ConfigSpace(bus)
         self.lock = threading.RLock()
         """Held during management messages (``dev_lock``)."""

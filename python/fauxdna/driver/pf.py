@@ -11,6 +11,7 @@ from fauxdna.abi import bars, pci
 from fauxdna.abi.firmware import CERT_FILE, NPU_FILE
 from fauxdna.abi.messages import WORK_BUFFER_MINIMUM
 from fauxdna.bus import Bus, Region
+from fauxdna.log import Log
 
 from ..errors import Busy, FauxdnaError, InvalidArgument, NotFound
 from .function import DeviceInfo, Function
@@ -28,8 +29,8 @@ class Pf(Function):
 
     required_bars: ClassVar[tuple[int, ...]] = (bars.MAILBOX_BAR, bars.SRAM_BAR, bars.PSP_BAR, bars.SMU_BAR)
 
-    def __init__(self, bus: Bus, name: str, info: DeviceInfo, firmware: FirmwareLoader) -> None:
-        super().__init__(bus, name, info)
+    def __init__(self, bus: Bus, name: str, info: DeviceInfo, log: Log, firmware: FirmwareLoader) -> None:
+        super().__init__(bus, name, info, log)
         _vendor, device, revision = self.config.identity()
         directory = f"amdnpu/{device:04x}_{revision:02x}"
         self._images = tuple(_load(firmware, f"{directory}/{file}") for file in (NPU_FILE, CERT_FILE))
@@ -50,6 +51,7 @@ class Pf(Function):
             _, address = undo.enter_context(self.memory.driver_memory(WORK_BUFFER_MINIMUM, self.store, WORK_BUFFER_MINIMUM))
             self.management.call("ATTACH_WORK_BUFFER", buffer_address=address, buffer_size=WORK_BUFFER_MINIMUM)
             self._running = undo.pop_all()
+        self.log.info(f"{self.info.vbnv}: firmware runs, up to {self.total_vfs} VFs")
 
     @property
     def total_vfs(self) -> int:
@@ -91,6 +93,7 @@ class Pf(Function):
             self.config.write(self._sriov + _SRIOV["num_vfs"], count, 2)
             control = pci.SRIOV_VF_ENABLE | pci.SRIOV_VF_MEMORY_ENABLE
             self.config.write(self._sriov + _SRIOV["control"], control, 2)
+            self.log.info(f"{count} VFs created")
             return count
 
     def attributes(self) -> dict[str, str]:
@@ -111,6 +114,7 @@ class Pf(Function):
         self.config.write(self._sriov + _SRIOV["control"], 0, 2)
         self.config.write(self._sriov + _SRIOV["num_vfs"], 0, 2)
         self.management.call("DESTROY_VFS")
+        self.log.info("VFs destroyed")
 
     @staticmethod
     def _quietly(step: Callable[[], object]) -> None:

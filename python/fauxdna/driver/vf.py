@@ -16,6 +16,7 @@ from fauxdna.abi.host_queue import CAPACITY_MAX, HEADER_PADDED, HEADER_UNPADDED,
 from fauxdna.abi.messages import PASID_NONE, PASID_VALID
 from fauxdna.abi.uapi import QUERY_AIE_METADATA
 from fauxdna.bus import Bus, Region
+from fauxdna.log import Log
 
 from ..errors import DeviceGone, DeviceTimeout, FauxdnaError, InvalidArgument, Unsupported
 from .function import DeviceInfo, Function
@@ -52,8 +53,8 @@ class DoorbellPage:
 class Vf(Function):
     """A running VF with a partition of all columns."""
 
-    def __init__(self, bus: Bus, name: str, info: DeviceInfo) -> None:
-        super().__init__(bus, name, info)
+    def __init__(self, bus: Bus, name: str, info: DeviceInfo, log: Log) -> None:
+        super().__init__(bus, name, info, log)
         self.tile_info: Record | None = None
         self._partition = 0
 
@@ -62,6 +63,7 @@ class Vf(Function):
         self.start_management()
         self.tile_info = self.management.call("AIE_TILE_INFO")
         self._partition = self.management.call("CREATE_PARTITION", column_start=0, column_count=COLUMNS).partition_id
+        self.log.info(f"{self.info.vbnv}: partition {self._partition}, {self.tile_info.cols} columns")
 
     def metadata(self) -> bytes:
         """``struct amdxdna_drm_query_aie_metadata`` (``aie4_query_aie_metadata``)."""
@@ -112,6 +114,7 @@ class Vf(Function):
                 self.management.call("DESTROY_HW_CONTEXT", hw_context_id=response.hw_context_id)
                 raise
         self.memory.get(queue)
+        self.log.debug(f"context {response.hw_context_id}: {num_tiles} tiles, queue at {queue.address:#x}")
         return HardwareContext(response.hw_context_id, response.doorbell_offset, vector, queue)
 
     def destroy_context(self, context: HardwareContext) -> None:

@@ -65,7 +65,7 @@ def open_npu(
         die = undo.enter_context(LocalDie(pace=pace, cpu=cpu))
         images = build_images()
         machine = undo.enter_context(
-            Machine(die, lambda path: images[path.rpartition("/")[2]], kick_fd=die.kick_fd, telemetry=die)
+            Machine(die, lambda path: images[path.rpartition("/")[2]], kick_fd=die.kick_fd, telemetry=die, log=die.log)
         )
         log = die.log
         return Npu(machine.open(DeviceType.UMQ), undo.pop_all(), trace=trace, log=lambda: [str(entry) for entry in log.entries()])

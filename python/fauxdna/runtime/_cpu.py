@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy.typing as npt
-import onnxruntime as ort  # type: ignore[import-untyped]
+import onnxruntime as ort
 
 from fauxdna.artifact.program import CpuStep
 from fauxdna.errors import InvalidArgument
