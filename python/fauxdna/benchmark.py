@@ -47,7 +47,7 @@ def model(name: str, *, progress: Callable[[str], None], rounds: int = ROUNDS) -
 
     from . import open as open_npu
     from .compiler import compile as compile_model
-    from .compiler.quantise import quantize
+    from .compiler.quantise import quantise
     from .demo.catalogue import CATALOGUE
 
     entry = CATALOGUE[name]
@@ -55,7 +55,7 @@ def model(name: str, *, progress: Callable[[str], None], rounds: int = ROUNDS) -
     quantised = {}
     for signed in (False, True):
         progress(f"quantising {name}, {'s8s8' if signed else 'u8s8'}")
-        quantised[signed] = quantize(entry.path(), entry.calibration(), shapes=dict(entry.shapes), signed=signed)
+        quantised[signed] = quantise(entry.path(), entry.calibration(), shapes=dict(entry.shapes), signed=signed)
     progress(f"compiling {name}")
     begin = time.perf_counter()
     program = compile_model(quantised[False], strict=entry.strict)

@@ -33,14 +33,14 @@ def quantize(
     """Quantise a model to int8 with calibration inputs."""
     import onnx
 
-    from ..compiler.quantise import quantize as quantize_model
+    from ..compiler.quantise import quantise as quantise_model
 
     printer = Output(as_json)
     target = output or model.with_suffix(".int8.onnx")
     samples = _samples(calibration, model)
     with printer.progress() as step:
         step(f"quantising {model.name} with {len(samples)} samples")
-        quantised = quantize_model(model, samples, shapes=_shapes(shape or []), signed=signed)
+        quantised = quantise_model(model, samples, shapes=_shapes(shape or []), signed=signed)
         onnx.save(quantised, target)
     printer.text(f"{target}: {len(quantised.graph.node)} nodes")
     printer.document({"model": target, "samples": len(samples), "nodes": len(quantised.graph.node)})

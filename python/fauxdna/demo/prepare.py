@@ -49,10 +49,10 @@ def prepare(
         return Program.load(path)
 
     from ..compiler import compile as compile_model
-    from ..compiler.quantise import quantize
+    from ..compiler.quantise import quantise
 
     progress(f"quantising {model.name}")
-    quantised = quantize(model, calibration(), shapes=dict(shapes))
+    quantised = quantise(model, calibration(), shapes=dict(shapes))
     progress(f"compiling {model.name}")
     program = compile_model(quantised, strict=strict)
     path.parent.mkdir(parents=True, exist_ok=True)
