@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
 
 from ..abi import array
 from .errors import CompileError
@@ -162,12 +161,24 @@ def job_tasks(operand: Operand, rows: range, tiles_x: int, passes: int) -> list[
     """Tasks that bring one operand of all jobs of tile rows ``rows``, pass after pass."""
     address = operand.offset + rows.start * operand.step_y
     dimensions = [*operand.window, Dimension(tiles_x, operand.step_x), Dimension(len(rows), operand.step_y)]
-    offsets = operand.passes or (0,) * passes
-    steps = {second - first for first, second in pairwise(offsets)}
-    if len(steps) <= 1 and min(steps, default=0) >= 0:
-        step = min(steps, default=0)
-        return tasks(address + offsets[0], operand.run, [*dimensions, Dimension(passes, step)])
-    return [task for offset in offsets for task in tasks(address + offset, operand.run, dimensions)]
+    found: list[ShimTask] = []
+    for first, count, step in _runs(operand.passes or (0,) * passes):
+        found += tasks(address + first, operand.run, [*dimensions, Dimension(count, step)])
+    return found
+
+
+def _runs(offsets: Sequence[int]) -> list[tuple[int, int, int]]:
+    """Offsets as runs of equal steps: (first, count, step)."""
+    runs: list[tuple[int, int, int]] = []
+    for offset in offsets:
+        if runs:
+            first, count, step = runs[-1]
+            next_step = offset - first if count == 1 else step
+            if offset == first + count * next_step and next_step >= 0:
+                runs[-1] = (first, count + 1, next_step)
+                continue
+        runs.append((offset, 1, 0))
+    return runs
 
 
 def interleaved_tasks(operands: Sequence[Operand], rows: range) -> list[list[ShimTask]]:
