@@ -59,6 +59,7 @@ impl Array {
         let was = channel.state;
         channel.state = State::Idle;
         channel.queue.clear();
+        channel.bd = 0;
         channel.errors = 0;
         channel.pending = 0;
         channel.sender.header = None;
@@ -70,7 +71,7 @@ impl Array {
         }
         if self.channels[index].direction == Direction::Mm2s {
             self.stop_waiting(entity);
-            return self.part(at, entity, was == State::Moving);
+            return self.part(at, entity);
         }
         if owner == NOBODY {
             return Ok(());
@@ -80,7 +81,7 @@ impl Array {
             // Its words have not left; it offers them again, to whoever then is there.
             self.channels[sender].state = State::Ready;
             self.channels[sender].pending = 0;
-            self.part(at, owner, true)?;
+            self.part(at, owner)?;
         }
         self.pair(at, sender)
     }

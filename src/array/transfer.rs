@@ -68,7 +68,7 @@ impl Array {
     }
 
     /// Gives up a sender's hold on its destinations; those that were taking words from it are open again.
-    pub(super) fn part(&mut self, at: Cycles, sender: u16, moving: bool) -> Result<(), ArrayFault> {
+    pub(super) fn part(&mut self, at: Cycles, sender: u16) -> Result<(), ArrayFault> {
         let partners = std::mem::take(&mut self.channels[usize::from(sender)].sender.partners);
         for partner in &partners {
             let index = usize::from(partner.channel);
@@ -77,7 +77,7 @@ impl Array {
                 continue;
             }
             channel.receiver.owner = NOBODY;
-            if moving && channel.state == State::Moving {
+            if channel.state == State::Moving {
                 channel.state = State::Ready;
                 channel.ready = at;
             }

@@ -185,8 +185,9 @@ impl Walk {
         };
         let [d0, d1, d2, d3] = self.at;
         let inside = |position: u32, dimension: usize| {
-            let index = position.wrapping_sub(self.before[dimension]);
-            (index < self.wraps[dimension]).then_some(index)
+            position
+                .checked_sub(self.before[dimension])
+                .filter(|&index| index < self.wraps[dimension])
         };
         let (Some(row), Some(plane)) = (inside(d1, 1), inside(d2, 2)) else {
             return one(true, 0, self.spans[0] - d0);

@@ -1,4 +1,11 @@
 //! Tests of the array through its register map.
 
+mod faults;
+mod hostile;
+mod naive;
+mod order;
 mod path;
+mod program;
 mod rig;
+mod streams;
+mod tasks;

@@ -111,8 +111,8 @@ pub trait Registers {
     fn lock_value(&mut self, column: u32, row: u32, lock: u32) -> i32;
     fn run(&mut self, host: &Host) -> Result<Cycles, ArrayFault>;
     fn mem_bytes(&mut self, column: u32, from: u32, count: usize) -> Vec<u8>;
-    fn fill_core(&mut self, column: u32, row: u32, word: u32, words: &[u32]);
     fn core_data(&mut self, column: u32, row: u32, word: u32, count: usize) -> Vec<u32>;
+    fn shim_words_at(&mut self, column: u32, bd: u32) -> [u32; 9];
 }
 
 /// Masters, slaves of a tile row.
@@ -231,14 +231,19 @@ impl Registers for Array {
         self.tiles[tile].memory.bytes()[from as usize..from as usize + count].to_vec()
     }
 
-    fn fill_core(&mut self, column: u32, row: u32, word: u32, words: &[u32]) {
-        self.block(at(column, row, word * 4), words);
-    }
-
     fn core_data(&mut self, column: u32, row: u32, word: u32, count: usize) -> Vec<u32> {
         let mut out = vec![0; count];
         let now = self.now();
         self.read_block(now, at(column, row, word * 4), &mut out).unwrap();
         out
+    }
+
+    fn shim_words_at(&mut self, column: u32, bd: u32) -> [u32; 9] {
+        let half = bd / abi::SHIM_BDS * abi::HALF_STRIDE;
+        let mut words = [0; 9];
+        let now = self.now();
+        let address = at(column, 0, abi::SHIM_BD + half + bd % abi::SHIM_BDS * abi::SHIM_BD_STRIDE);
+        self.read_block(now, address, &mut words).unwrap();
+        words
     }
 }
