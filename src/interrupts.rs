@@ -66,6 +66,12 @@ impl Interrupts {
         Ok(())
     }
 
+    /// Forgets an interrupt of `vector` that was not delivered, as a reset does.
+    pub fn clear(&self, vector: usize) -> Result<()> {
+        self.vector(vector)?.pending = false;
+        Ok(())
+    }
+
     /// Whether `vector` waits for its mask or eventfd.
     pub fn pending(&self, vector: usize) -> Result<bool> {
         Ok(self.vector(vector)?.pending)

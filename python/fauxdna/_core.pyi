@@ -46,6 +46,9 @@ class Interrupts:
     def trigger(self, vector: int) -> None:
         """Raises the interrupt."""
 
+    def clear(self, vector: int) -> None:
+        """Forgets an interrupt that was not delivered, as a reset does."""
+
     def pending(self, vector: int) -> bool:
         """Whether an interrupt waits for its mask or eventfd."""
 

@@ -80,6 +80,10 @@ impl Interrupts {
         Ok(self.0.trigger(vector)?)
     }
 
+    fn clear(&self, vector: usize) -> PyResult<()> {
+        Ok(self.0.clear(vector)?)
+    }
+
     fn pending(&self, vector: usize) -> PyResult<bool> {
         Ok(self.0.pending(vector)?)
     }

@@ -8,7 +8,7 @@ import struct
 
 import pytest
 from _host import Mailbox, enable, read32, smu, start_pf, write32
-from conftest import Machine
+from _machine import Machine
 
 from fauxdna.bus import BusError, IrqIndex, Region
 from fauxdna.bus.local import LocalBus
@@ -176,6 +176,14 @@ def test_the_mailbox_interrupts(machine: Machine) -> None:
     bus.set_irqs(IrqIndex.MSIX, 0, [])
     assert config(bus, MSIX + 2, 2) & 0x8000 == 0
     os.close(eventfd)
+
+
+def test_a_reset_forgets_pending_interrupts(machine: Machine) -> None:
+    _, _, bus = machine.started_vf()
+    Mailbox(bus).call("AIE_TILE_INFO")
+    assert read32(bus, Region.BAR1, PENDING) == 1
+    bus.reset()
+    assert read32(bus, Region.BAR1, PENDING) == 0
 
 
 def test_msix_table_is_memory_except_for_the_mask(machine: Machine) -> None:

@@ -6,7 +6,7 @@ import struct
 from typing import cast
 
 from _host import Mailbox, RecordingEngine, enable, read32, set_num_vfs, start_pf
-from conftest import Machine
+from _machine import Machine
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

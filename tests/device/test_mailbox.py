@@ -7,7 +7,7 @@ import struct
 
 import pytest
 from _host import Mailbox, read32, start_pf, stop_pf, write32
-from conftest import Machine
+from _machine import Machine
 
 from fauxdna.abi import bars
 from fauxdna.abi.messages import PROTOCOL_5_10

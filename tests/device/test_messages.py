@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import pytest
 from _host import WORK_ADDRESS, HostMemory, Mailbox, enable, psp_exec, read32, start_firmware
-from conftest import Machine
+from _machine import Machine
 
 from fauxdna.abi import bars
 from fauxdna.abi.messages import PROTOCOL_5_10

@@ -6,7 +6,7 @@ import mmap
 
 import pytest
 from _host import HostMemory, Mailbox, enable, read32, set_num_vfs, start_pf, stop_pf
-from conftest import Machine
+from _machine import Machine
 
 from fauxdna.abi import bars
 from fauxdna.bus import Region

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from _host import CERT_ADDRESS, NPU_ADDRESS, HostMemory, enable, load, psp_exec, read32, smu, write32
-from conftest import Machine
+from _machine import Machine
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from fauxdna.abi.firmware import FirmwareKind, NpuFeature

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from _host import read32, smu, write32
-from conftest import Machine
+from _machine import Machine
 
 from fauxdna.bus import Region
 

@@ -8,6 +8,8 @@ import struct
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from fauxdna.abi.firmware import FirmwareKind
 from fauxdna.firmware import (
@@ -98,3 +100,25 @@ def test_bad_keys_and_names_are_refused_with_a_sentence() -> None:
         verify_image(NPU, b"nonsense")
     with pytest.raises(FirmwareError, match="longer than 32 bytes"):
         build(FirmwareKind.NPU, b"", OTHER, protocol=(5, 10), name="n" * 33)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.binary(max_size=400))
+def test_random_bytes_are_refused(data: bytes) -> None:
+    with pytest.raises(FirmwareError):
+        verify(data, development_public_key())
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(st.tuples(st.integers(0, len(NPU) - 1), st.binary(min_size=1, max_size=8)), min_size=1), st.binary(max_size=64))
+def test_patched_images_are_refused_or_the_same(patches: list[tuple[int, bytes]], tail: bytes) -> None:
+    """Any patch of header, payload or signature is found; garbage behind the image does not matter."""
+    image = bytearray(NPU)
+    for offset, data in patches:
+        image[offset : offset + len(data)] = data
+    image = image[: len(NPU)]
+    if bytes(image) == NPU:
+        assert verify(NPU + tail, development_public_key()).length == len(NPU)
+    else:
+        with pytest.raises(FirmwareError):
+            verify(bytes(image) + tail, development_public_key())

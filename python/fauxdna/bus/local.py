@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import errno
+import fcntl
+import os
 import threading
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Protocol
 
 from . import BusError, MappedArea, Region, RegionInfo
@@ -62,6 +65,7 @@ class LocalBus:
         self._function = function
         self._on_close = on_close
         self._closed = False
+        self._areas: dict[Region, tuple[MappedArea, ...]] = {}
         self._lock = threading.Lock()
 
     @property
@@ -71,7 +75,7 @@ class LocalBus:
 
     def region_info(self, region: Region) -> RegionInfo:
         """See :class:`fauxdna.bus.Bus`."""
-        return self._open().region_info(region)
+        return replace(self._open().region_info(region), areas=self.region_map(region))
 
     def region_read(self, region: Region, offset: int, length: int) -> bytes:
         """See :class:`fauxdna.bus.Bus`."""
@@ -82,8 +86,13 @@ class LocalBus:
         self._open().region_write(region, offset, data)
 
     def region_map(self, region: Region) -> tuple[MappedArea, ...]:
-        """See :class:`fauxdna.bus.Bus`."""
-        return self._open().region_map(region)
+        """See :class:`fauxdna.bus.Bus`. The descriptors are this bus's own: a removed function's stay good until it is closed."""
+        with self._lock:
+            function = self._open()
+            areas = function.region_map(region)
+            if areas and region not in self._areas:
+                self._areas[region] = tuple(replace(area, fd=fcntl.fcntl(area.fd, fcntl.F_DUPFD_CLOEXEC, 0)) for area in areas)
+            return self._areas[region] if areas else ()
 
     def dma_map(self, iova: int, fd: int, offset: int, length: int, prot: int) -> None:
         """See :class:`fauxdna.bus.Bus`."""
@@ -108,6 +117,8 @@ class LocalBus:
                 return
             self._closed = True
         self._function.release()
+        for area in (area for areas in self._areas.values() for area in areas):
+            os.close(area.fd)
         self._on_close()
 
     def __enter__(self) -> LocalBus:

@@ -20,6 +20,8 @@ class MsixTable:
 
     def reset(self) -> None:
         """All vectors masked and not pending, MSI-X off."""
+        for vector in range(bars.MSIX_VECTORS):
+            self.interrupts.clear(vector)
         self._table = bytearray(pci.MSIX_ENTRY.pack(control=pci.MSIX_ENTRY_MASKED) * bars.MSIX_VECTORS)
         self._control = 0
         self._apply(range(bars.MSIX_VECTORS))
