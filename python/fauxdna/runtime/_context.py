@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 Array = npt.NDArray[Any]
 DEFAULT_TIMEOUT_S = 60.0
+_CLOSE_POLL_S = 0.05
 
 
 class Context:
@@ -72,6 +73,7 @@ class Context:
         self._free: queue.SimpleQueue[_Slot] = queue.SimpleQueue()
         self._slots = 0
         self._broken: str | None = None
+        self._closed = False
         self._lock = threading.Lock()
         self._executor: ThreadPoolExecutor | None = None
         self._queue: CommandQueue | None = None
@@ -127,10 +129,13 @@ class Context:
             DeviceTimeout: ``ETIME``; the same.
         """
         self._check(inputs, outputs or {})
+        return self._run(inputs, outputs or {})
+
+    def _run(self, inputs: Mapping[str, Array | Tensor], outputs: Mapping[str, Tensor]) -> Outputs:
         slot = self._acquire()
         healthy = False
         try:
-            result = self._execute(slot, inputs, outputs or {})
+            result = self._execute(slot, inputs, outputs)
             healthy = True
             return result
         except (CommandFailed, DeviceTimeout) as error:
@@ -155,19 +160,24 @@ class Context:
         with self._lock:
             if self._executor is None:
                 self._executor = ThreadPoolExecutor(self._in_flight, "fauxdna-run")
-            return self._executor.submit(self.run, dict(inputs), dict(outputs or {}))
+            return self._executor.submit(self._run, dict(inputs), dict(outputs or {}))
 
     def close(self) -> None:
         """Waits for runs under way, destroys the hardware context and gives memory back; may be called twice."""
         with self._lock:
             executor, self._executor = self._executor, None
-            self._broken = self._broken or "it is closed"
+            self._closed = True
         if executor is not None:
             executor.shutdown(wait=True, cancel_futures=True)
+        slots: list[_Slot] = []
+        while len(slots) < self._slots:
+            with suppress(queue.Empty):
+                slots.append(self._free.get(timeout=_CLOSE_POLL_S))
+        self._slots = 0
         if self._queue is not None:
             self._queue.close()
-        while not self._free.empty():
-            self._free.get().close()
+        for slot in slots:
+            slot.close()
         self._release.close()
 
     def __enter__(self) -> Self:
@@ -227,6 +237,8 @@ class Context:
         return StepReport(step.name, "array", wall_ms, *cost, layers(step, events))
 
     def _check(self, inputs: Mapping[str, Array | Tensor], outputs: Mapping[str, Tensor]) -> None:
+        if self._closed:
+            raise DeviceGone("this context is closed", "create another")
         missing = [name for name in self.program.inputs if name not in inputs]
         unknown = [name for name in inputs if name not in self.program.inputs]
         unknown += [name for name in outputs if name not in self.program.outputs]

@@ -6,9 +6,11 @@ import os
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
+from fauxdna.abi.control_code import Opcode
 from fauxdna.accel import AccelFile
 from fauxdna.artifact.program import ArrayStep
 
@@ -29,10 +31,14 @@ def layers(step: ArrayStep, events: Sequence[tuple[int, str, str]]) -> tuple[Lay
     """Each layer's time, from the TRACE operation that begins it in any column to the next layer's, or to the last event."""
     begins: dict[int, int] = {}
     for time, kind, text in events:
-        if kind == "trace":
-            begins.setdefault(int(text.split()[-1], 0), time)
-    order = sorted((begins[layer.trace], layer) for layer in step.layers if layer.trace in begins)
-    ends = [time for time, _ in order[1:]] + [max((event[0] for event in events), default=0)]
+        if kind == "uc":
+            name, *operands = text.rpartition(": ")[2].split()
+            if name.upper() == Opcode.TRACE.name:
+                begins.setdefault(int(operands[0], 0) if operands else 0, time)
+    order = sorted(((begins[layer.trace], layer) for layer in step.layers if layer.trace in begins), key=itemgetter(0))
+    if not order:
+        return ()
+    ends = [time for time, _ in order[1:]] + [events[-1][0]]
     return tuple(
         LayerReport(layer.name, layer.kind, end - begin, layer.macs) for (begin, layer), end in zip(order, ends, strict=True)
     )
