@@ -208,6 +208,7 @@ impl Array {
                 return Err(self.channel_fault(index, reason));
             }
             channel.tokens.push_back(at);
+            self.tokens += 1;
         }
         let (tile, part) = (usize::from(channel.tile), Part::Channel(channel.direction, channel.number));
         let next = channel.queue.pop_front();

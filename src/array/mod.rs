@@ -64,6 +64,8 @@ pub struct Array {
     faults: VecDeque<ArrayFault>,
     reroute_pending: bool,
     processed: u64,
+    /// Task-complete tokens that have ever arrived.
+    tokens: u64,
     trace: Option<Vec<TraceEvent>>,
 }
 
@@ -99,6 +101,7 @@ impl Array {
             faults: VecDeque::new(),
             reroute_pending: false,
             processed: 0,
+            tokens: 0,
             trace: None,
         }
     }

@@ -282,6 +282,14 @@ impl Fabric for Array {
     fn step(&mut self, host: &dyn HostMemory) -> Result<(), ArrayFault> {
         self.process(host)
     }
+
+    fn tokens_arrived(&self) -> Option<u64> {
+        Some(self.tokens)
+    }
+
+    fn blocked(&self) -> String {
+        Array::blocked(self).join("; ")
+    }
 }
 
 /// The channel (S2MM first) whose tokens carry this actor id.

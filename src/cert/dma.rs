@@ -76,7 +76,7 @@ impl Descriptor {
                 }
                 let size = 4 * part.len();
                 host.write(address, &chunk[..size])
-                    .map_err(|_| format!("uC-DMA to host memory at {address:#x}: {size} bytes are not mapped for writing"))?;
+                    .map_err(|fault| format!("uC-DMA to host memory: {fault}"))?;
                 address = address.wrapping_add(size as u64);
             }
             return Ok(());

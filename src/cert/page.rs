@@ -3,7 +3,7 @@
 use crate::abi::control_code::{
     FILLER, MNEMONICS, PAGE_HEADER_SIZE, PAGE_MAGIC, PAGE_SIZE, SIZES, opcode, page_header, start_job,
 };
-use crate::memory::HostMemory;
+use crate::memory::{HostMemory, MemoryFault};
 
 /// Bytes of a page after its header.
 const BODY: usize = (PAGE_SIZE - PAGE_HEADER_SIZE) as usize;
@@ -76,12 +76,7 @@ impl Page {
         self.limit = 0;
         self.number = number;
         self.more = false;
-        let unreadable = |address: u64, length: u64| {
-            PageError::new(
-                0,
-                format!("page {number}: {length} bytes at {address:#x} are not mapped for reading"),
-            )
-        };
+        let unreadable = |fault: MemoryFault| PageError::new(0, format!("page {number}: {fault}"));
         let address = base
             .checked_add(u64::from(number) * u64::from(PAGE_SIZE))
             .filter(|start| start.checked_add(u64::from(PAGE_SIZE)).is_some())
@@ -92,8 +87,7 @@ impl Page {
                 )
             })?;
         let mut header = [0; PAGE_HEADER_SIZE as usize];
-        host.read(address, &mut header)
-            .map_err(|_| unreadable(address, header.len() as u64))?;
+        host.read(address, &mut header).map_err(unreadable)?;
         let (magic, own, length) = (
             half(&header, page_header::MAGIC),
             half(&header, page_header::PAGE),
@@ -120,8 +114,7 @@ impl Page {
         let mut body = [0; BODY];
         let used = (length - PAGE_HEADER_SIZE) as usize;
         let start = address + u64::from(PAGE_HEADER_SIZE);
-        host.read(start, &mut body[..used])
-            .map_err(|_| unreadable(start, used as u64))?;
+        host.read(start, &mut body[..used]).map_err(unreadable)?;
         for (word, bytes) in self.words.iter_mut().zip(body[..used].chunks_exact(4)) {
             *word = u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]);
         }

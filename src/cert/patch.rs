@@ -29,7 +29,7 @@ fn argument(exec: &ExecBuf, offset: u32, host: &dyn HostMemory) -> Result<Option
     let mut value = [0; 8];
     let address = exec.args.wrapping_add(at);
     host.read(address, &mut value)
-        .map_err(|_| format!("argument {} at {address:#x} is not mapped for reading", offset / 2))?;
+        .map_err(|fault| format!("argument {}: {fault}", offset / 2))?;
     Ok(Some(u64::from_le_bytes(value)))
 }
 

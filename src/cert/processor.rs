@@ -236,7 +236,7 @@ impl Processor {
                 around
                     .host
                     .read(address, &mut word)
-                    .map_err(|_| Stop::illegal(format!("host memory at {address:#x} is not mapped for reading 4 bytes")))?;
+                    .map_err(|fault| Stop::illegal(fault.to_string()))?;
                 let masked = u32::from_le_bytes(word) & form::uc_dma_mask_poll_ext::MASK.get(words);
                 if masked != form::uc_dma_mask_poll_ext::VALUE.get(words) {
                     return Ok(Step::Block(Wait::Retry(started + Cycles::from(POLL_CYCLES))));
