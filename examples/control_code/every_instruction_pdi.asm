@@ -1,0 +1,6 @@
+pdi:
+START_JOB 0
+ WRITE_32 0x1000, 0x55
+END_JOB
+EOF
+.endl pdi
