@@ -1,5 +1,4 @@
 ; Every instruction that aiebu-asm knows, once; not meant to be run.
-; aiebu-asm -t aie4_config -j every_instruction.json -o every_instruction.elf -f disabledump
 .target aie4
 .aie_row_topology 1-1-4-0
 .partition 3column

@@ -2,6 +2,7 @@
 
 mod support;
 
+mod assembled;
 mod hostile;
 mod jobs;
 mod memory;
