@@ -28,6 +28,7 @@ class RecordingEngine:
     closed: bool = False
     made: int = 0
     refuse: OSError | None = None
+    failed: dict[int, tuple[str, int]] = field(default_factory=dict)
 
     def create_context(self, space: object, **arguments: object) -> int:
         if self.refuse is not None:
@@ -38,6 +39,10 @@ class RecordingEngine:
 
     def destroy_context(self, context: int) -> None:
         del self.contexts[context]
+
+    def context_state(self, context: int) -> dict[str, object]:
+        assert context in self.contexts
+        return {"errors": self.failed.get(context, ("", 0))[1], "message": self.failed.get(context, ("", 0))[0]}
 
     def set_clock(self, megahertz: int) -> None:
         self.clocks.append(megahertz)

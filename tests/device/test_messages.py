@@ -249,6 +249,13 @@ def test_what_the_engine_refuses_is_an_error(machine: Machine) -> None:
     assert channel.call("CREATE_HW_CONTEXT", partition_id=1, request_num_tiles=4).doorbell_offset == 0x10000
 
 
+def test_the_log_tells_why_a_context_failed(machine: Machine) -> None:
+    channel = active(machine)
+    machine.engine.failed[1] = ("page at 0x1000: opcode 0xff is not known", 2)
+    assert channel.call("DESTROY_HW_CONTEXT", hw_context_id=1).status == SUCCESS
+    assert "context 1 met 2 errors, the last: page at 0x1000: opcode 0xff is not known" in machine.errors()
+
+
 def test_contexts_need_bus_mastering(machine: Machine) -> None:
     _, _, bus = machine.started_vf()
     channel = Mailbox(bus)

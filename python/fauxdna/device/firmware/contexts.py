@@ -102,6 +102,9 @@ def destroy_all(firmware: FirmwareState, vf: VfState) -> None:
 def _destroy(firmware: FirmwareState, vf: VfState, identifier: int) -> None:
     context = vf.contexts.pop(identifier)
     try:
+        state = firmware.engine.context_state(context.handle)
+        if state["message"]:
+            vf.log.error(f"context {identifier} met {state['errors']} errors, the last: {state['message']}")
         firmware.engine.destroy_context(context.handle)
     except OSError as error:
         vf.log.error(f"context {identifier} did not end in order: {error.strerror}")
