@@ -4,6 +4,6 @@ from __future__ import annotations
 
 from .errors import CompileError, ModelError, PlacementError, QuantisationError
 from .front import Front, front
-from .quantise import quantise
+from .quantise import quantize
 
-__all__ = ["CompileError", "Front", "ModelError", "PlacementError", "QuantisationError", "front", "quantise"]
+__all__ = ["CompileError", "Front", "ModelError", "PlacementError", "QuantisationError", "front", "quantize"]

@@ -21,13 +21,14 @@ from .graph import Array, Graph, Node
 from .onnx_import import Shapes, import_graph, run_nodes
 from .prepare import prepare
 from .quantise_plan import Plan, make_plan
+from .quantise_scales import choose
 
 Feeds = Mapping[str, np.ndarray]
 GRID = 4096
 """Points at which an activation function is looked at to find where it is flat."""
 
 
-def quantise(
+def quantize(
     model: str | Path | bytes | ModelProto,
     calibration: Iterable[Feeds],
     shapes: Shapes | None = None,
@@ -177,7 +178,7 @@ class _Writer:
     def __init__(self, graph: Graph, plan: Plan, ranges: dict[str, tuple[float, float]], signed: bool) -> None:
         self.graph = graph
         self.plan = plan
-        self.ranges = ranges
+        self.parameters = choose(plan, ranges, signed=signed)
         self.signed = signed
         self.scales: dict[str, np.float32] = {}
 
@@ -192,9 +193,7 @@ class _Writer:
 
     def _pair(self, name: str) -> None:
         graph = self.graph
-        low, high = self.ranges[name]
-        scale = np.float32(max((high - low) / 255, 1e-12))
-        zero = int(np.clip(np.rint(-low / float(scale)), 0, 255)) - (128 if self.signed else 0)
+        scale, zero = self.parameters[name]
         self.scales[name] = scale
         group = self.plan.group(name)
         scale_name, zero_name = f"{group}_scale", f"{group}_zero_point"

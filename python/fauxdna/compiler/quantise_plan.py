@@ -57,6 +57,10 @@ class Plan:
 
     operators: list[Node] = field(default_factory=list)
     tensors: list[str] = field(default_factory=list)
+    operands: dict[str, list[str]] = field(default_factory=dict)
+    """Operator name -> the 8-bit tensors it reads."""
+    results: dict[str, str] = field(default_factory=dict)
+    """Operator name -> its result, behind the bias and clamp that belong to it."""
     biases: dict[str, str] = field(default_factory=dict)
     """MatMul node name -> the constant that the Add behind it adds."""
     source: dict[str, str] = field(default_factory=dict)
@@ -144,7 +148,8 @@ class _Planner:
     def _take(self, node: Node, operands: Iterable[str]) -> None:
         """Make ``node`` an 8-bit operator, with the bias and clamp behind it."""
         self.plan.operators.append(node)
-        self.wanted.update(self._root(name) for name in operands)
+        self.plan.operands[node.name] = [self._root(name) for name in operands]
+        self.wanted.update(self.plan.operands[node.name])
         result = node.output
         if node.op == "MatMul" and (add := self._only(result)) is not None and add.op == "Add":
             other = add.inputs[1 - add.inputs.index(result)] if len(set(add.inputs)) == 2 else ""
@@ -163,6 +168,7 @@ class _Planner:
             if all(limit is not None for limit in limits):
                 result = clamp.output
                 self.wanted.add(result)
+        self.plan.results[node.name] = result
         self.eight.add(result)
 
     def _only(self, name: str) -> Node | None:
