@@ -28,7 +28,7 @@ GRID = 4096
 """Points at which an activation function is looked at to find where it is flat."""
 
 
-def quantize(
+def quantise(
     model: str | Path | bytes | ModelProto,
     calibration: Iterable[Feeds],
     shapes: Shapes | None = None,
