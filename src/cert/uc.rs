@@ -191,6 +191,8 @@ impl Uc {
         match parent {
             None => {
                 self.running = false;
+                // Deadlines of jobs that were woken in time: nothing waits any more.
+                self.processor.timer = Cycles::MAX;
                 if self.processor.preempt != Preempt::Requested {
                     self.processor.preempt = Preempt::None;
                 }

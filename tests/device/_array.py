@@ -18,6 +18,8 @@ PAGE = 4096
 BASE = 0x2_0000_0000
 QUEUE = 0x10000
 COMPLETED = int(host_queue.CompletionState.COMPLETED)
+CYCLES_MAX = 100_000_000
+"""More than any test needs, less than a poll's patience."""
 GUARD = 0x5A
 """Bytes around arguments, which nothing may change."""
 
@@ -83,6 +85,8 @@ class Machine:
         sequence = self.queue.submit(self._code)
         word = self.queue.spin(sequence, int(seconds * 1e6))
         assert word == COMPLETED, f"completion {word:#x}: {self.engine.context_state(self.context)['message']}"
+        cycles = self.engine.report(self.context)["last"]["cycles"]  # type: ignore[index]
+        assert cycles < CYCLES_MAX, f"{cycles} cycles: something waited for a deadline"
 
     def close(self) -> None:
         """Ends the engine."""

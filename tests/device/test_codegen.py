@@ -342,7 +342,8 @@ def test_concatenation_by_channel_offset(count: int) -> None:
     for name, offset, kernel in (("second", 16, 1), ("third", 36, 3)):
         y = conv(net, x, 20 if offset == 16 else 16, (kernel, kernel), pads=(kernel // 2,) * 4, name=name)
         layer = net.layers.pop()
-        assert isinstance(layer, ir.Conv) and y.height == 20
+        assert isinstance(layer, ir.Conv)
+        assert y.height == 20
         net.layers.append(replace(layer, output=both, channel_offset=offset))
     net.sink(conv(net, both, 30, (3, 3), pads=(1, 1, 1, 1), name="after"))
     net.check(count)
