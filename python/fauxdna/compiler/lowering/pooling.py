@@ -14,31 +14,62 @@ from .rules import lowers
 from .state import Lowering, names
 from .values import Deferred, Eight, Placed, Target, require
 
+LARGEST_WINDOW = 8
+"""Extent of a window of a global maximum, which is taken in several passes: small enough that a tile holds whole windows."""
 
-@lowers("MaxPool", "GlobalMaxPool")
+
+@lowers("MaxPool")
 def max_pool(lowering: Lowering, node: Node) -> None:
     """Max pooling keeps scale and zero point."""
     data = lowering.eight(node.inputs[0])
     order, extent = spatial(data.shape)
     out_shape = lowering.shape(node.output)
-    out_extent = spatial(out_shape)[1]
     rank = len(data.shape) - 2
     require(len([o for o in node.outputs if o]) == 1, "the indices of a max pooling have no array form")
-    if node.op == "GlobalMaxPool":
-        kernel = (extent[0], extent[1] if rank == 2 else 1)
-        strides, begin = (1, 1), (0, 0)
-    else:
-        require(not any(d != 1 for d in node.get("dilations") or ()), "a dilated pooling has no array form")
-        taps = [int(k) for k in node.get("kernel_shape")]
-        steps = [int(s) for s in node.get("strides") or [1] * rank]
-        pads = spatial_pads(node, list(data.shape[2:]), taps, steps, [1] * rank)
-        kernel = (taps[0], taps[1] if rank == 2 else 1)
-        strides = (steps[0], steps[1] if rank == 2 else 1)
-        begin = (pads[0], pads[1] if rank == 2 else 0)
-    end = [(o - 1) * s + k - e - b for o, s, k, e, b in zip(out_extent, strides, kernel, extent, begin, strict=True)]
+    require(not any(d != 1 for d in node.get("dilations") or ()), "a dilated pooling has no array form")
+    taps = [int(k) for k in node.get("kernel_shape")]
+    steps = [int(s) for s in node.get("strides") or [1] * rank]
+    pads = spatial_pads(node, list(data.shape[2:]), taps, steps, [1] * rank)
+    kernel = (taps[0], taps[1] if rank == 2 else 1)
+    strides = (steps[0], steps[1] if rank == 2 else 1)
+    begin = (pads[0], pads[1] if rank == 2 else 0)
     source = replace(lowering.place(data, order).tensor, height=extent[0], width=extent[1])
-    out = ir.Tensor(lowering.fresh(f"{node.output}@pooled"), *out_extent, source.channels, data.type)
-    nodes = (*data.nodes, node)
+    out = _max_layer(lowering, node, (*data.nodes, node), source, spatial(out_shape)[1], kernel, strides, begin, data.bounds[0])
+    lowering.values[node.output] = Eight(data.type, data.scale, data.zero, out_shape, Placed(out, out_shape, order))
+
+
+@lowers("GlobalMaxPool")
+def global_max_pool(lowering: Lowering, node: Node) -> None:
+    """The maximum over all pixels, in passes of small windows."""
+    data = lowering.eight(node.inputs[0])
+    order, extent = spatial(data.shape)
+    out_shape = lowering.shape(node.output)
+    last = (1, 1) if len(data.shape) == 4 else (1, extent[1])
+    tensor = replace(lowering.place(data, order).tensor, height=extent[0], width=extent[1])
+    while (tensor.height, tensor.width) != last:
+        kernel = (min(tensor.height, LARGEST_WINDOW), min(tensor.width, LARGEST_WINDOW) if last[1] == 1 else 1)
+        shrunk = (-(-tensor.height // kernel[0]), -(-tensor.width // kernel[1]))
+        tensor = _max_layer(lowering, node, (*data.nodes, node), tensor, shrunk, kernel, kernel, (0, 0), data.bounds[0])
+    lowering.values[node.output] = Eight(data.type, data.scale, data.zero, out_shape, Placed(tensor, out_shape, order))
+
+
+def _max_layer(
+    lowering: Lowering,
+    node: Node,
+    nodes: tuple[Node, ...],
+    source: ir.Tensor,
+    out_extent: tuple[int, int],
+    kernel: tuple[int, int],
+    strides: tuple[int, int],
+    begin: tuple[int, int],
+    lowest: int,
+) -> ir.Tensor:
+    """One max pooling; what lies outside the input is padded with the lowest element."""
+    end = [
+        (o - 1) * s + k - e - b
+        for o, s, k, e, b in zip(out_extent, strides, kernel, (source.height, source.width), begin, strict=True)
+    ]
+    out = ir.Tensor(lowering.fresh(f"{node.output}@pooled"), *out_extent, source.channels, source.type)
     layer = ir.Pool(
         lowering.label(node.name),
         (source,),
@@ -48,10 +79,10 @@ def max_pool(lowering: Lowering, node: Node) -> None:
         kernel=kernel,
         strides=strides,
         pads=(begin[0], begin[1], max(end[0], 0), max(end[1], 0)),
-        in_zero=data.bounds[0],
+        in_zero=lowest,
     )
     lowering.emit(layer, nodes, "max pooling")
-    lowering.values[node.output] = Eight(data.type, data.scale, data.zero, out_shape, Placed(out, out_shape, order))
+    return out
 
 
 @lowers("AveragePool")
