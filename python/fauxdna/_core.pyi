@@ -196,5 +196,21 @@ def tile_execute(
         ValueError: a text and the tile_program.Fault; ``memory`` is unchanged.
     """
 
+def benchmark_gemm(seconds: float) -> dict[str, float]:
+    """Measure the int8 matrix product of one tile, PACK of a row-major B in tile memory included, for ``seconds``.
+
+    Returns:
+        ``gmacs`` and ``register_loop_gmacs`` (a loop of vpdpbusd on registers), medians in 10**9 MAC/s measured in turn on the
+        calling thread, and their quotient ``fraction_of_peak``; the last two are 0 without AVX-512 VNNI.
+    """
+
+def benchmark_layer(
+    out: tuple[int, int], channels: tuple[int, int], kernel: tuple[int, int], signed: bool, seconds: float, simd: str | None = None
+) -> float:
+    """Median 10**9 MAC/s of a convolution of ``channels`` (out, in) as one instruction; in-channels 0 make it depthwise.
+
+    0 if the layer does not fit a tile.
+    """
+
 def simd_levels() -> list[str]:
     """Names of the instruction-set levels that this processor has, lowest first."""

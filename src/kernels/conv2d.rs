@@ -136,16 +136,28 @@ pub(super) fn execute(fields: Fields, operands: &[u32], memory: &mut [u8], simd:
         super::conv2d_wide::run(&plan, &parameters, memory, simd);
         return Ok(Cost::of_macs(plan.macs(), plan.macs(), MACS_PER_CYCLE_S16, elements));
     }
-    fold_zero_point(&plan, &mut parameters, memory);
-    run_scalar(&plan, &parameters, memory);
+    match simd.supported() {
+        #[cfg(target_arch = "x86_64")]
+        Simd::Avx512 => {
+            // S8 input has its top bits flipped by the kernel, which adds 128 to every element.
+            let flip = if plan.in_type == element_type::S8 { 128 } else { 0 };
+            fold(&plan, plan.in_zero.wrapping_add(flip), &mut parameters, memory);
+            // SAFETY: `supported` gives Avx512 only if the processor has its features.
+            unsafe { super::conv2d_avx512::run(&plan, &parameters, memory) };
+        }
+        _ => {
+            fold(&plan, plan.in_zero, &mut parameters, memory);
+            run_scalar(&plan, &parameters, memory);
+        }
+    }
     let padded = plan.macs() / (plan.in_channels * plan.out_channels) as u64
         * (plan.depth() * plan.out_channels.next_multiple_of(LANES)) as u64;
     Ok(Cost::of_macs(plan.macs(), padded, MACS_PER_CYCLE_S8, elements))
 }
 
-/// Takes `in_zero` times each channel's sum of weights off its bias: sum((a - z) * w) = sum(a * w) - z * sum(w).
-fn fold_zero_point(plan: &Plan, parameters: &mut Parameters, memory: &[u8]) {
-    if plan.in_zero == 0 {
+/// Takes `factor` times each channel's sum of weights off its bias: sum((a - factor) * w) = sum(a * w) - factor * sum(w).
+pub(super) fn fold(plan: &Plan, factor: i32, parameters: &mut Parameters, memory: &[u8]) {
+    if factor == 0 {
         return;
     }
     let groups = memory[plan.weights.clone()].chunks_exact(plan.group_bytes());
@@ -153,7 +165,7 @@ fn fold_zero_point(plan: &Plan, parameters: &mut Parameters, memory: &[u8]) {
         for block in group.as_chunks::<{ LANES * DEPTH }>().0 {
             for (bias, quad) in bias.iter_mut().zip(block.as_chunks::<DEPTH>().0) {
                 let sum: i32 = quad.iter().map(|&weight| i32::from(weight.cast_signed())).sum();
-                *bias = bias.wrapping_sub(plan.in_zero.wrapping_mul(sum));
+                *bias = bias.wrapping_sub(factor.wrapping_mul(sum));
             }
         }
     }

@@ -4,8 +4,13 @@
 //! has a scalar, an AVX2 and an AVX-512 form that give identical bytes. Descriptors and addresses are untrusted: each family first
 //! turns them into a checked plan (`operand`), and only a plan that lies wholly in memory is carried out.
 
+pub mod bench;
 mod binary;
 mod conv2d;
+#[cfg(target_arch = "x86_64")]
+mod conv2d_avx512;
+#[cfg(target_arch = "x86_64")]
+mod conv2d_avx512_store;
 mod conv2d_wide;
 mod convert;
 mod depthwise;
