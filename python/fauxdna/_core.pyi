@@ -205,7 +205,12 @@ def benchmark_gemm(seconds: float) -> dict[str, float]:
     """
 
 def benchmark_layer(
-    out: tuple[int, int], channels: tuple[int, int], kernel: tuple[int, int], signed: bool, seconds: float, simd: str | None = None
+    out: tuple[int, int],
+    channels: tuple[int, int],
+    kernel: tuple[int, int],
+    signed: bool,
+    seconds: float,
+    simd: str | None = None,
 ) -> float:
     """Median 10**9 MAC/s of a convolution of ``channels`` (out, in) as one instruction; in-channels 0 make it depthwise.
 
