@@ -25,5 +25,6 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<python::memory::AddressSpace>()?;
     module.add_class::<python::memory::Interrupts>()?;
     module.add_class::<python::queue::HostQueue>()?;
+    module.add_function(wrap_pyfunction!(python::queue::line_round_trip, module)?)?;
     Ok(())
 }

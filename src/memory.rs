@@ -9,6 +9,8 @@ mod copy;
 mod pages;
 mod reader;
 mod space;
+#[cfg(test)]
+mod tests;
 
 use std::fmt;
 

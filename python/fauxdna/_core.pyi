@@ -97,17 +97,21 @@ class Engine:
     def report(self, context: int) -> dict[str, object]:
         """What the context's packets cost.
 
-        ``cycles``, ``simulated_ns``, ``energy_pj``, ``bytes`` and ``macs`` of all packets; ``last``: of the last one;
-        then, since the array was last reset (by creation or a failed packet), ``events`` and ``tiles``: a list of ``column``,
-        ``row``, ``kind``, ``channels`` (``name``, ``busy_cycles``, ``bytes``, ``tasks``, ``bds``, ``energy_pj``) and ``core``
-        (``busy_cycles``, ``macs``, ``elements``, ``instructions``, ``energy_pj``; only where a core ran).
+        ``cycles``, ``simulated_ns``, ``energy_pj``, ``bytes`` and ``macs`` of all packets; ``last``: the same of the last one;
+        ``ucs``: a list of ``uc``, ``instructions``, ``pages``, ``dma_bytes``. Then, since the array was last made anew (when the
+        context was created or a packet failed), ``events`` and ``tiles``: a list of ``column``, ``row``, ``kind``, ``channels``
+        (``name``, ``busy_cycles``, ``bytes``, ``tasks``, ``bds``, ``energy_pj``) and ``core`` (``busy_cycles``, ``macs``,
+        ``elements``, ``instructions``, ``energy_pj``; only where a core ran).
         """
 
     def set_trace(self, context: int, enabled: bool) -> None:
         """Starts or stops recording events."""
 
     def take_trace(self, context: int) -> list[tuple[int, str, str]]:
-        """Events since the last call: ``(simulated ns, kind, text)``."""
+        """Events since the last call: ``(simulated ns, kind, text)``.
+
+        Kinds: ``packet``, ``completion``, ``error``, ``uc`` (an instruction), ``dma``, ``core``, ``lock``.
+        """
 
     def kick(self) -> None:
         """Makes a sleeping engine look at all doorbells."""
@@ -176,6 +180,9 @@ class HostQueue:
         Each packet is waited for by polling its completion word, or by sleeping on ``eventfd``, which the queue's vector must be
         delivered to. Gives ``samples``, ``min_ns``, ``p50_ns``, ``p90_ns``, ``p99_ns``, ``p999_ns``, ``max_ns``, ``mean_ns``.
         """
+
+def line_round_trip(samples: int, cpus: tuple[int, int]) -> dict[str, float]:
+    """The floor of every latency here: one word to another CPU and an answer back. Keys as :meth:`HostQueue.measure`."""
 
 def tile_execute(
     opcode: int, descriptor: bytes, operands: list[int], memory: bytearray, simd: str | None = None

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import astuple, dataclass
 
-from ._core import AddressSpace, Engine, HostQueue, Interrupts
+from ._core import AddressSpace, Engine, HostQueue, Interrupts, line_round_trip
 from .abi.control_code import FILLER, PAGE_HEADER, PAGE_MAGIC, PAGE_SIZE, Opcode
 from .abi.host_queue import DOORBELL_PAGE_SIZE
 
@@ -41,8 +41,11 @@ def measure(samples: int = SAMPLES) -> dict[str, float]:
 
     Returns:
         ``p50_ns`` and ``p99_ns`` (two threads), ``processes_p50_ns`` and ``processes_p99_ns`` (two processes), ``eventfd_p50_ns``
-        (MSI-X), ``ratio`` (``eventfd_p50_ns / p50_ns``) and ``samples``.
+        (MSI-X), ``ratio`` (``eventfd_p50_ns / p50_ns``), ``line_p50_ns`` (one word to the other processor and back, the floor: it
+        depends on where a hypervisor puts the processors) and ``samples``.
     """
+    processors = sorted(os.sched_getaffinity(0))
+    floor = line_round_trip(samples, (processors[0], processors[-1])) if len(processors) > 1 else {"p50_ns": 0.0}
     with _die() as (shared, interrupts):
         interrupts.mask(0, True)
         threads = _client(shared).measure(_CODE, samples, cpu=shared.cpu)
@@ -62,6 +65,7 @@ def measure(samples: int = SAMPLES) -> dict[str, float]:
         "processes_p50_ns": processes["p50_ns"],
         "processes_p99_ns": processes["p99_ns"],
         "eventfd_p50_ns": slept["p50_ns"],
+        "line_p50_ns": floor["p50_ns"],
         "ratio": slept["p50_ns"] / threads["p50_ns"],
         "samples": samples,
     }

@@ -128,10 +128,12 @@ pub(crate) struct Stream {
 }
 
 impl Stream {
-    pub fn new(base: u64, parent: Option<JobRef>, depth: u32, error: u32) -> Self {
+    /// Pages of the program at `base`; `spare` is a stream that has ended, whose memory is used again.
+    pub fn new(base: u64, parent: Option<JobRef>, depth: u32, error: u32, spare: Option<Self>) -> Self {
+        let (page, jobs) = spare.map_or_else(|| (Page::empty(), Vec::new()), |spare| (spare.page, spare.jobs));
         Self {
-            page: Page::empty(),
-            jobs: Vec::new(),
+            page,
+            jobs,
             alive: 0,
             conditional: 0,
             transfers: 0,

@@ -7,6 +7,8 @@ use crate::memory::{HostMemory, MemoryFault};
 
 /// Bytes of a page after its header.
 const BODY: usize = (PAGE_SIZE - PAGE_HEADER_SIZE) as usize;
+/// Bytes of a page read at a time.
+const PIECE: usize = 512;
 /// Words of the longest instruction.
 pub(crate) const INSTRUCTION_WORDS: usize = 5;
 /// Words kept: the body, and enough filler that an instruction can be taken from its last word.
@@ -111,12 +113,16 @@ impl Page {
                 format!("page {number} at {address:#x} has length {length}; it must be a multiple of 4 from 20 to {PAGE_SIZE}"),
             ));
         }
-        let mut body = [0; BODY];
         let used = (length - PAGE_HEADER_SIZE) as usize;
         let start = address + u64::from(PAGE_HEADER_SIZE);
-        host.read(start, &mut body[..used]).map_err(unreadable)?;
-        for (word, bytes) in self.words.iter_mut().zip(body[..used].chunks_exact(4)) {
-            *word = u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]);
+        // In pieces: most pages are short, and a buffer for the longest would have to be cleared for each.
+        let mut piece = [0; PIECE];
+        for (index, words) in self.words[..used / 4].chunks_mut(PIECE / 4).enumerate() {
+            let bytes = &mut piece[..4 * words.len()];
+            host.read(start + (index * PIECE) as u64, bytes).map_err(unreadable)?;
+            for (word, bytes) in words.iter_mut().zip(bytes.chunks_exact(4)) {
+                *word = u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]);
+            }
         }
         self.words[used / 4..][..INSTRUCTION_WORDS].fill(u32::from_ne_bytes([FILLER as u8; 4]));
         self.limit = used as u32;

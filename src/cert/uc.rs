@@ -24,6 +24,8 @@ pub(crate) struct Uc {
     /// A program has begun and not ended.
     pub running: bool,
     streams: [Option<Stream>; STREAMS],
+    /// The memory of a stream that has ended.
+    spare: Option<Stream>,
     /// The job that was interrupted so that something earlier could happen.
     current: Option<JobRef>,
     /// Bit per stream whose page has ended.
@@ -38,6 +40,7 @@ impl Uc {
             pending: VecDeque::new(),
             running: false,
             streams: [const { None }; STREAMS],
+            spare: None,
             current: None,
             turning: 0,
             pages_left: 0,
@@ -97,7 +100,13 @@ impl Uc {
         self.processor.registers.fill(0);
         self.running = true;
         self.pages_left = PAGES_MAX;
-        self.streams[0] = Some(Stream::new(exec.code, None, 0, context_error::INVALID_PAGE));
+        self.streams[0] = Some(Stream::new(
+            exec.code,
+            None,
+            0,
+            context_error::INVALID_PAGE,
+            self.spare.take(),
+        ));
         self.processor.time += Cycles::from(UC_PAGE_CYCLES);
         self.load(0, 0, host)
     }
@@ -187,7 +196,7 @@ impl Uc {
             return self.load(slot, next, host);
         }
         let parent = stream.parent;
-        self.streams[slot] = None;
+        self.spare = self.streams[slot].take();
         match parent {
             None => {
                 self.running = false;
@@ -340,7 +349,7 @@ impl Uc {
             return Err(self.fault(at, Stop { error, message }));
         };
         self.block(at, Wait::Nested)?;
-        self.streams[slot] = Some(Stream::new(base, Some(at), depth, error));
+        self.streams[slot] = Some(Stream::new(base, Some(at), depth, error, self.spare.take()));
         self.processor.time += Cycles::from(UC_PAGE_CYCLES);
         self.load(slot, page, host)
     }

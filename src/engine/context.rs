@@ -3,12 +3,14 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::partition::Totals;
+use super::partition::{Counted, Totals};
+use super::trace::{Event, Trace, set_machine_trace};
+use crate::abi::control_code::UC_PER_COLUMN;
 use crate::abi::host_queue::{completion_state, context_error};
 use crate::array::Array;
-use crate::cert::{ContextFault, Machine, Progress};
+use crate::cert::{ContextFault, Cycles, Machine, Progress, UcStatistics};
 use crate::interrupts::Interrupts;
-use crate::memory::{AddressSpace, HostMemory, Reader};
+use crate::memory::{Access, AddressSpace, HostMemory, Reader};
 use crate::queue::{Packet, Queue, QueueError, Request, error_word};
 
 /// Where a context is placed and whom it tells.
@@ -63,6 +65,21 @@ pub enum Pace {
     Real,
 }
 
+/// How simulated time passes: the array clock, and its pace.
+#[derive(Clone, Copy, Debug)]
+pub struct Clock {
+    /// Array clock in MHz.
+    pub hclk_mhz: u32,
+    /// Whether it is kept to.
+    pub pace: Pace,
+}
+
+impl Clock {
+    fn picoseconds(self, cycles: Cycles) -> u64 {
+        cycles.saturating_mul(1_000_000) / u64::from(self.hclk_mhz.max(1))
+    }
+}
+
 /// What packets cost.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Cost {
@@ -74,25 +91,15 @@ pub struct Cost {
     pub totals: Totals,
 }
 
-/// Something that happened to a packet.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Event {
-    /// Simulated nanoseconds since the context was created.
-    pub time: u64,
-    /// "packet", "completion", "error" or "queue".
-    pub kind: &'static str,
-    /// What happened.
-    pub text: String,
-}
-
-/// Trace events kept until somebody takes them.
-const TRACE_MAX: usize = 1 << 16;
 /// Instructions, DMAs or fabric events between two looks at other contexts.
 const SLICE: u64 = 2048;
 
 struct Running {
-    packet: Packet,
-    began: Instant,
+    completion: u64,
+    chain: bool,
+    /// When the packet was taken, if simulated time matters.
+    began: Option<Instant>,
+    /// Simulated time then.
     since: u64,
     /// The completion word of a packet that waits for its simulated time.
     ended: Option<(u32, Instant)>,
@@ -117,9 +124,8 @@ struct Work {
     message: String,
     total: Cost,
     last: Cost,
-    /// The array's event count and totals when the last packet ended.
-    counted: (u64, Totals),
-    trace: Option<Vec<Event>>,
+    counted: Counted,
+    trace: Option<Trace>,
 }
 
 impl Context {
@@ -138,7 +144,7 @@ impl Context {
             message: String::new(),
             total: Cost::default(),
             last: Cost::default(),
-            counted: (0, Totals::default()),
+            counted: Counted::default(),
             trace: None,
         };
         Self {
@@ -156,9 +162,9 @@ impl Context {
 
     /// Works on the current packet, or takes the next one, for one slice.
     #[inline]
-    pub fn serve(&mut self, hclk_mhz: u32, pace: Pace) -> Served {
+    pub fn serve(&mut self, clock: Clock) -> Served {
         let host = self.reader.enter();
-        self.work.serve(&host, hclk_mhz, pace)
+        self.work.serve(&host, clock)
     }
 
     /// Whether a packet waits, in a queue that is known.
@@ -211,14 +217,20 @@ impl Context {
         &self.work.machine
     }
 
+    /// What each micro-controller did since the context was created.
+    pub fn statistics(&self) -> Vec<UcStatistics> {
+        self.work.counted.statistics(&self.work.machine)
+    }
+
     /// Starts or stops recording events.
     pub fn set_trace(&mut self, enabled: bool) {
-        self.work.trace = enabled.then(Vec::new);
+        self.work.trace = enabled.then(Trace::default);
+        set_machine_trace(&mut self.work.machine, enabled);
     }
 
     /// Events since the last call.
     pub fn take_trace(&mut self) -> Vec<Event> {
-        self.work.trace.as_mut().map(std::mem::take).unwrap_or_default()
+        self.work.trace.as_mut().map(Trace::take).unwrap_or_default()
     }
 }
 
@@ -227,9 +239,9 @@ fn new_machine(placement: &Placement) -> Machine<Array> {
 }
 
 impl Work {
-    fn serve(&mut self, host: &dyn HostMemory, hclk_mhz: u32, pace: Pace) -> Served {
+    fn serve(&mut self, host: &Access<'_>, clock: Clock) -> Served {
         if self.running.is_none() {
-            match self.next_packet(host) {
+            match self.next_packet(host, clock) {
                 Ok(true) => {}
                 Ok(false) => return Served::Idle,
                 Err(error) => {
@@ -238,9 +250,7 @@ impl Work {
                 }
             }
         }
-        let Some(running) = &mut self.running else {
-            return Served::More;
-        };
+        let Some(running) = &self.running else { return Served::More };
         let word = match running.ended {
             Some((word, _)) => word,
             None => match self.machine.run(host, SLICE) {
@@ -249,11 +259,11 @@ impl Work {
                 Progress::Fault(fault) => self.fault(&fault),
             },
         };
-        self.end(host, word, hclk_mhz, pace)
+        self.end(host, word, clock)
     }
 
     /// Takes a packet if one waits. A packet that runs no code is ended here; then nothing is running afterwards.
-    fn next_packet(&mut self, host: &dyn HostMemory) -> Result<bool, QueueError> {
+    fn next_packet(&mut self, host: &Access<'_>, clock: Clock) -> Result<bool, QueueError> {
         if self.queue.is_none() {
             self.queue = Some(Queue::open(host, self.placement.queue_address)?);
         }
@@ -261,82 +271,82 @@ impl Work {
         if queue.waiting(host)? == 0 {
             return Ok(false);
         }
+        let sequence = queue.read_index();
         let bytes = queue.copy_packet(host)?;
-        let ucs = self.placement.columns as usize * crate::abi::control_code::UC_PER_COLUMN as usize;
-        let packet = Packet::decode(host, &bytes, ucs);
+        let packet = Packet::decode(host, &bytes, self.ucs());
+        host.prefetch_write(packet.completion);
         if self.state == State::Error {
             self.state = State::Idle;
         }
-        let sequence = queue.read_index();
         if self.trace.is_some() {
             self.record("packet", format!("{sequence} {packet:?}"));
         }
         if self.aborting || self.state == State::Exited {
             self.aborting &= packet.chain;
             self.errors += 1;
-            return self.finish(host, &packet, completion_state::ABORT).map(|()| true);
+            return self.finish(host, packet.completion, completion_state::ABORT).map(|()| true);
         }
-        match &packet.request {
+        let word = match &packet.request {
             Ok(Request::Exec(starts)) => {
                 let since = self.machine.now();
-                for &(uc, exec) in starts.as_slice() {
-                    if let Err(fault) = self.machine.start(uc, exec) {
-                        let word = self.fault(&fault);
-                        self.aborting = packet.chain;
-                        return self.finish(host, &packet, word).map(|()| true);
+                match starts
+                    .as_slice()
+                    .iter()
+                    .try_for_each(|&(uc, exec)| self.machine.start(uc, exec))
+                {
+                    Ok(()) => {
+                        let began = (clock.pace == Pace::Real).then(Instant::now);
+                        let Packet { completion, chain, .. } = packet;
+                        self.running = Some(Running {
+                            completion,
+                            chain,
+                            began,
+                            since,
+                            ended: None,
+                        });
+                        return Ok(true);
+                    }
+                    Err(fault) => {
+                        self.reset();
+                        self.fault(&fault)
                     }
                 }
-                let began = Instant::now();
-                self.running = Some(Running {
-                    packet,
-                    began,
-                    since,
-                    ended: None,
-                });
             }
             Ok(Request::Test) => {
                 self.completed += 1;
-                self.finish(host, &packet, completion_state::COMPLETED)?;
+                completion_state::COMPLETED
             }
             Ok(Request::Exit) => {
                 self.state = State::Exited;
-                self.finish(host, &packet, error_word(context_error::EXIT, 0))?;
+                error_word(context_error::EXIT, 0)
             }
             Err(message) => {
-                let message = format!("packet {sequence}: {message}");
                 self.errors += 1;
-                self.explain(message);
-                self.aborting = packet.chain;
-                self.finish(host, &packet, error_word(context_error::INVALID_PACKET, 0))?;
+                self.explain(format!("packet {sequence}: {message}"));
+                error_word(context_error::INVALID_PACKET, 0)
             }
-        }
-        Ok(true)
+        };
+        self.aborting = packet.chain && word != completion_state::COMPLETED;
+        self.finish(host, packet.completion, word).map(|()| true)
     }
 
     /// Ends the running packet with `word`, unless simulated time says that it is too early.
-    fn end(&mut self, host: &dyn HostMemory, word: u32, hclk_mhz: u32, pace: Pace) -> Served {
+    fn end(&mut self, host: &Access<'_>, word: u32, clock: Clock) -> Served {
         let Some(mut running) = self.running.take() else {
             return Served::More;
         };
         if running.ended.is_none() {
-            let cycles = self.machine.now().saturating_sub(running.since);
-            let picoseconds = cycles.saturating_mul(1_000_000) / u64::from(hclk_mhz.max(1));
-            self.last = Cost {
-                cycles,
-                picoseconds,
-                totals: self.count(),
-            };
-            self.total.add(&self.last);
+            self.charge(running.since, clock);
             if word == completion_state::COMPLETED {
                 self.completed += 1;
             } else {
-                self.aborting = running.packet.chain;
+                self.aborting = running.chain;
                 self.reset();
             }
-            let due = running.began + Duration::from_nanos(self.last.picoseconds / 1000);
-            if pace == Pace::Real && due > Instant::now() {
-                running.ended = Some((word, due));
-            }
+            let due = running
+                .began
+                .map(|began| began + Duration::from_nanos(self.last.picoseconds / 1000));
+            running.ended = due.filter(|&due| due > Instant::now()).map(|due| (word, due));
         }
         if let Some((_, due)) = running.ended
             && due > Instant::now()
@@ -344,18 +354,35 @@ impl Work {
             self.running = Some(running);
             return Served::Until(due);
         }
-        if let Err(error) = self.finish(host, &running.packet, word) {
+        if let Err(error) = self.finish(host, running.completion, word) {
             self.stop(error.to_string());
             return Served::Idle;
         }
         Served::More
     }
 
+    /// Adds up what the packet that began at simulated time `since` has cost.
+    fn charge(&mut self, since: Cycles, clock: Clock) {
+        let cycles = self.machine.now().saturating_sub(since);
+        if let Some(trace) = &mut self.trace {
+            let start = self.total.picoseconds;
+            trace.collect(&mut self.machine, |at| {
+                (start + clock.picoseconds(at.saturating_sub(since))) / 1000
+            });
+        }
+        self.last = Cost {
+            cycles,
+            picoseconds: clock.picoseconds(cycles),
+            totals: self.counted.update(&self.machine),
+        };
+        self.total.add(&self.last);
+    }
+
     /// Tells the host: completion word, then read_index, then the interrupt. A waiter that the interrupt wakes looks at read_index.
-    fn finish(&mut self, host: &dyn HostMemory, packet: &Packet, word: u32) -> Result<(), QueueError> {
-        if packet.completion != 0
-            && packet.completion.is_multiple_of(4)
-            && let Err(fault) = host.write(packet.completion, &word.to_le_bytes())
+    fn finish(&mut self, host: &Access<'_>, completion: u64, word: u32) -> Result<(), QueueError> {
+        if completion != 0
+            && completion.is_multiple_of(4)
+            && let Err(fault) = host.write(completion, &word.to_le_bytes())
         {
             self.errors += 1;
             self.explain(format!("completion word: {fault}"));
@@ -363,30 +390,21 @@ impl Work {
         let Some(queue) = &mut self.queue else { return Ok(()) };
         queue.advance(host)?;
         if self.trace.is_some() {
-            let text = format!("{} {word:#x}", queue.read_index() - 1);
+            let text = format!("{} {word:#x}", queue.read_index().wrapping_sub(1));
             self.record("completion", text);
         }
         self.interrupt();
         Ok(())
     }
 
+    fn ucs(&self) -> usize {
+        self.placement.columns as usize * UC_PER_COLUMN as usize
+    }
+
     fn interrupt(&mut self) {
         if let Err(error) = self.placement.interrupts.trigger(self.placement.vector) {
             self.explain(error.message);
         }
-    }
-
-    /// What the array did since the last packet. Gathering it takes longer than an empty packet, so it is done only if anything
-    /// happened.
-    fn count(&mut self) -> Totals {
-        let array = self.machine.fabric();
-        let (events, before) = self.counted;
-        if array.events() == events {
-            return Totals::default();
-        }
-        let now = Totals::of(array);
-        self.counted = (array.events(), now);
-        now.since(before)
     }
 
     fn fault(&mut self, fault: &ContextFault) -> u32 {
@@ -420,15 +438,14 @@ impl Work {
 
     /// Fresh tiles and micro-controllers: what a failed packet left in them must not reach the next one.
     fn reset(&mut self) {
+        self.counted.renew(&self.machine);
         self.machine = new_machine(&self.placement);
-        self.counted = (0, Totals::default());
+        set_machine_trace(&mut self.machine, self.trace.is_some());
     }
 
     fn record(&mut self, kind: &'static str, text: String) {
         let time = self.total.picoseconds / 1000;
-        if let Some(trace) = &mut self.trace
-            && trace.len() < TRACE_MAX
-        {
+        if let Some(trace) = &mut self.trace {
             trace.push(Event { time, kind, text });
         }
     }

@@ -6,6 +6,7 @@
 mod context;
 mod eventfd;
 mod partition;
+mod trace;
 mod worker;
 
 use std::os::fd::RawFd;
@@ -14,8 +15,9 @@ use std::sync::{Arc, Mutex, MutexGuard, mpsc};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-pub use context::{Context, Cost, Event, Pace, Placement, State};
+pub use context::{Clock, Context, Cost, Pace, Placement, State};
 pub use partition::Totals;
+pub use trace::Event;
 
 use crate::abi::{array, host_queue as abi, timing};
 use crate::error::{Error, Result};

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{Ordering, fence};
 use std::time::{Duration, Instant};
 
-use super::context::{Pace, Served};
+use super::context::{Clock, Served};
 use super::{Cell, Shared};
 use crate::abi::host_queue as abi;
 
@@ -136,9 +136,12 @@ impl Worker {
 
     fn serve(&mut self, index: usize) {
         let slot = &mut self.slots[index];
-        let hclk = self.shared.hclk_mhz.load(Ordering::Relaxed);
+        let clock = Clock {
+            hclk_mhz: self.shared.hclk_mhz.load(Ordering::Relaxed),
+            pace: self.shared.pace,
+        };
         slot.until = None;
-        match slot.cell.serve(hclk, self.shared.pace) {
+        match slot.cell.serve(clock) {
             Served::More => {}
             Served::Until(until) => slot.until = Some(until),
             Served::Idle => slot.ready = slot.cell.rearm(),
@@ -211,18 +214,16 @@ impl Cell {
 
     /// One slice of the context's work. A panic, which would be an error of ours, ends its packet and not the process.
     #[inline]
-    fn serve(&self, hclk_mhz: u32, pace: Pace) -> Served {
-        self.turn(
-            |context| match catch_unwind(AssertUnwindSafe(|| context.serve(hclk_mhz, pace))) {
-                Ok(served) => served,
-                Err(panic) => {
-                    let text = panic.downcast_ref::<String>().map(String::as_str);
-                    let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no message");
-                    context.fail(format!("internal error of the engine: {text}; please report it"));
-                    Served::Idle
-                }
-            },
-        )
+    fn serve(&self, clock: Clock) -> Served {
+        self.turn(|context| match catch_unwind(AssertUnwindSafe(|| context.serve(clock))) {
+            Ok(served) => served,
+            Err(panic) => {
+                let text = panic.downcast_ref::<String>().map(String::as_str);
+                let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no message");
+                context.fail(format!("internal error of the engine: {text}; please report it"));
+                Served::Idle
+            }
+        })
         .unwrap_or(Served::Idle)
     }
 }

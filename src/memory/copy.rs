@@ -5,9 +5,10 @@
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
-/// From this length on `rep movsb` is at least as fast as a loop of vector moves (Zen 4, Sapphire Rapids: measured).
+/// From this length on `rep movsb` is at least as fast as a loop of vector moves; below, the loop is (measured on an EPYC: 43 against
+/// 51 GB/s at 1 KiB in cache, 11 against 8 GB/s at 16 KiB to memory).
 #[cfg(target_arch = "x86_64")]
-const STRING_COPY_FROM: usize = 1024;
+const STRING_COPY_FROM: usize = 16384;
 
 /// Copies `length` bytes.
 ///
@@ -130,6 +131,18 @@ pub unsafe fn copy(destination: *mut u8, source: *const u8, length: usize) {
     }
 }
 
+/// Asks for the cache line at `pointer`, to write to it. A hint: any address will do.
+#[inline]
+pub fn prefetch_write(pointer: *const u8) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: a prefetch changes no memory and never faults.
+    unsafe {
+        std::arch::asm!("prefetchw [{pointer}]", pointer = in(reg) pointer, options(nostack, preserves_flags, readonly));
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = pointer;
+}
+
 /// An aligned 32-bit word of shared memory.
 ///
 /// # Safety
@@ -156,11 +169,11 @@ mod tests {
 
     #[test]
     fn copies_every_length_and_nothing_else() {
-        let source: Vec<u8> = (0..3000u32).map(|i| (i * 7 + i / 251) as u8).collect();
-        for length in (0..300).chain([511, 512, 1023, 1024, 1025, 2047, 2500]) {
+        let source: Vec<u8> = (0..20000u32).map(|i| (i * 7 + i / 251) as u8).collect();
+        for length in (0..300).chain([511, 512, 1023, 1024, 1025, 2047, 2500, 16383, 16384, 16385]) {
             for shift in [0, 1, 5] {
-                let mut out = vec![0xEE; 3000];
-                // SAFETY: shift + length <= 2505 < 3000 bytes of both vectors, which are distinct allocations.
+                let mut out = vec![0xEE; 20000];
+                // SAFETY: shift + length < 20000 bytes of both vectors, which are distinct allocations.
                 unsafe { copy(out.as_mut_ptr().add(shift), source.as_ptr().add(shift), length) };
                 assert_eq!(out[shift..shift + length], source[shift..shift + length], "length {length}");
                 assert!(

@@ -111,6 +111,12 @@ impl SharedPages {
         unsafe { copy::load64(self.base.as_ptr().add(offset)) }
     }
 
+    /// Asks for the cache line at `offset`, to write to it.
+    #[inline]
+    pub fn prefetch_write(&self, offset: usize) {
+        copy::prefetch_write(self.base.as_ptr().wrapping_add(offset));
+    }
+
     /// Copies `data` to `offset`; panics if it leaves the mapping.
     #[inline]
     pub fn write(&self, offset: usize, data: &[u8]) {

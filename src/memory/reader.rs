@@ -3,7 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{Ordering, fence};
+use std::sync::atomic::Ordering;
 
 use super::space::{AddressSpace, Pin, Region, Snapshot};
 use super::{HostMemory, MemoryFault, MemoryFaultKind, PROT_READ, PROT_WRITE, copy};
@@ -44,9 +44,8 @@ impl Reader {
     fn refresh(&self) {
         loop {
             let generation = self.generation.get();
+            // Either this sees a change, or whoever makes the change sees the pin: both store, then load, all sequentially consistent.
             self.pin.0.store(generation, Ordering::SeqCst);
-            fence(Ordering::SeqCst);
-            // Either this sees a change, or whoever makes the change sees the pin: both sides store, fence, then load.
             if self.space.generation.load(Ordering::SeqCst) == generation {
                 return;
             }
@@ -110,6 +109,17 @@ impl fmt::Debug for Reader {
 /// Access to an address space, for as long as one slice of work takes.
 pub struct Access<'a> {
     reader: &'a Reader,
+}
+
+impl Access<'_> {
+    /// Tells the processor that `address` will be written soon. It may be anything; what is not mapped is left alone.
+    #[inline]
+    pub fn prefetch_write(&self, address: u64) {
+        if let Some(region) = self.reader.find(address) {
+            let pointer = region.pointer.wrapping_add((address - region.start) as usize);
+            copy::prefetch_write(pointer);
+        }
+    }
 }
 
 impl HostMemory for Access<'_> {

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::os::fd::RawFd;
-use std::sync::atomic::{AtomicU64, Ordering, fence};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, RwLock};
 use std::time::Duration;
 
@@ -289,7 +289,6 @@ impl AddressSpace {
 
     /// Returns when no reader works with a snapshot older than `generation`.
     fn wait_for_readers(&self, generation: u64) {
-        fence(Ordering::SeqCst);
         let pins = lock(&self.pins).clone();
         for pin in pins {
             let mut waited = 0u32;

@@ -6,6 +6,7 @@ use pyo3::types::PyDict;
 
 use super::memory::{AddressSpace, Interrupts};
 use crate::array::TileReport;
+use crate::cert::UcStatistics;
 use crate::engine::{self, Cost, Pace, Placement, State};
 
 /// `fauxdna._core.Engine`.
@@ -99,12 +100,19 @@ impl Engine {
     }
 
     fn report<'py>(&self, py: Python<'py>, context: u64) -> PyResult<Bound<'py, PyDict>> {
-        let (report, (total, last)) = py.detach(|| {
-            self.0
-                .with(context, |context| (context.machine().fabric().report(), context.cost()))
+        let (report, ucs, (total, last)) = py.detach(|| {
+            self.0.with(context, |context| {
+                (context.machine().fabric().report(), context.statistics(), context.cost())
+            })
         })?;
         let out = cost_dict(py, &total)?;
         out.set_item("last", cost_dict(py, &last)?)?;
+        let ucs = ucs
+            .iter()
+            .enumerate()
+            .map(|(index, uc)| uc_dict(py, index, uc))
+            .collect::<PyResult<Vec<_>>>()?;
+        out.set_item("ucs", ucs)?;
         out.set_item("events", report.events)?;
         let tiles = report
             .tiles
@@ -144,6 +152,15 @@ fn cost_dict<'py>(py: Python<'py>, cost: &Cost) -> PyResult<Bound<'py, PyDict>> 
     out.set_item("energy_pj", cost.totals.energy)?;
     out.set_item("bytes", cost.totals.bytes)?;
     out.set_item("macs", cost.totals.macs)?;
+    Ok(out)
+}
+
+fn uc_dict<'py>(py: Python<'py>, index: usize, uc: &UcStatistics) -> PyResult<Bound<'py, PyDict>> {
+    let out = PyDict::new(py);
+    out.set_item("uc", index)?;
+    out.set_item("instructions", uc.instructions)?;
+    out.set_item("pages", uc.pages)?;
+    out.set_item("dma_bytes", uc.dma_bytes)?;
     Ok(out)
 }
 

@@ -97,19 +97,30 @@ impl HostQueue {
         cpu: Option<usize>,
     ) -> PyResult<Bound<'py, PyDict>> {
         let latency = py.detach(|| latency::measure(&self.0, code, samples, eventfd, cpu))?;
-        let out = PyDict::new(py);
-        out.set_item("samples", latency.samples)?;
-        out.set_item("min_ns", latency.least)?;
-        out.set_item("p50_ns", latency.p50)?;
-        out.set_item("p90_ns", latency.p90)?;
-        out.set_item("p99_ns", latency.p99)?;
-        out.set_item("p999_ns", latency.p999)?;
-        out.set_item("max_ns", latency.most)?;
-        out.set_item("mean_ns", latency.mean)?;
-        Ok(out)
+        latency_dict(py, &latency)
     }
 
     fn ring(&self) {
         self.0.ring();
     }
+}
+
+/// The round trip of one word between two CPUs: (client's, engine's).
+#[pyfunction]
+pub fn line_round_trip(py: Python<'_>, samples: usize, cpus: (usize, usize)) -> PyResult<Bound<'_, PyDict>> {
+    let latency = py.detach(|| latency::line_round_trip(samples, [cpus.0, cpus.1]))?;
+    latency_dict(py, &latency)
+}
+
+fn latency_dict<'py>(py: Python<'py>, latency: &latency::Latency) -> PyResult<Bound<'py, PyDict>> {
+    let out = PyDict::new(py);
+    out.set_item("samples", latency.samples)?;
+    out.set_item("min_ns", latency.least)?;
+    out.set_item("p50_ns", latency.p50)?;
+    out.set_item("p90_ns", latency.p90)?;
+    out.set_item("p99_ns", latency.p99)?;
+    out.set_item("p999_ns", latency.p999)?;
+    out.set_item("max_ns", latency.most)?;
+    out.set_item("mean_ns", latency.mean)?;
+    Ok(out)
 }
