@@ -1,6 +1,7 @@
 """The host queue: header (both layouts), packets, EXEC_BUF payload, completion word.
 
-Sources: Linux 7.2 ``aie4_host_queue.h`` (unpadded header); XRT 2.25 and amd/xdna-driver ``src/shim/umq`` (padded header, packets).
+Sources: Linux 7.2 ``aie4_host_queue.h`` (unpadded header); XRT 2.25 and amd/xdna-driver ``src/shim/umq`` (padded header,
+packets).
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ DOORBELL_ARMED: Final = 0xFFFFFFFF
 """What the device leaves in a doorbell page; the host rings by writing :data:`DOORBELL_RING`."""
 DOORBELL_RING: Final = 0
 DOORBELL_SLEEPING: Final = 0x40
-"""Offset in a doorbell page of a word that is not 0 while the engine sleeps and needs a kick. Ours; XRT and Linux don't know it."""
+"""Offset in a doorbell page of a word that is not 0 while the engine sleeps and needs a kick. Ours, unknown to XRT and Linux."""
 DOORBELL_KICKS: Final = 0x80
 """Offset of a word in which a client that kicks the engine's eventfd says so by writing 1. Ours."""
 INDIRECT_MAX: Final = 6
