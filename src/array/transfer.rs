@@ -13,7 +13,6 @@ use super::channel::{Channel, Direction, NOBODY, State};
 use super::copy;
 use super::dma::out_of_order;
 use super::trace::{Part, What};
-use super::walk::Walk;
 
 /// Whether an S2MM channel can take words, or a packet's header.
 fn open(channel: &Channel) -> bool {
@@ -347,7 +346,8 @@ impl Array {
                     .get_disjoint_mut([source_tile, target_tile])
                     .ok()
                     .map(|[source, target]| {
-                        copy::tile_to_tile(source.memory.bytes(), &mut from, target.memory.bytes_mut(), &mut to, words);
+                        let (source, target) = (source.memory.bytes(), target.memory.bytes_mut());
+                        copy::tile_to_tile(source, &mut from, target, &mut to, words, &mut self.staging);
                         Ok(())
                     }),
                 (true, true) => None,
@@ -376,44 +376,30 @@ impl Array {
     /// Takes the channel's next words to the staging buffer.
     fn gather(&mut self, index: usize, words: u32, host: &dyn HostMemory) -> Result<(), MemoryFault> {
         let channel = &mut self.channels[index];
-        if !channel.host_side {
-            let source = self.tiles[usize::from(channel.tile)].memory.bytes();
-            copy::tile_to_tile(
-                source,
-                &mut channel.walk,
-                &mut self.staging,
-                &mut Walk::linear(0, words),
-                words,
-            );
-            return Ok(());
+        let staged = &mut self.staging[..words as usize * 4];
+        if channel.host_side {
+            return copy::read(host, &mut channel.walk, staged);
         }
-        let mut done = 0;
-        while done < words {
-            let block = channel.walk.block();
-            let run = block.run.min(words - done);
-            host.read(block.at * 4, &mut self.staging[done as usize * 4..(done + run) as usize * 4])?;
-            channel.walk.advance(run);
-            done += run;
-        }
+        copy::gather(
+            self.tiles[usize::from(channel.tile)].memory.bytes(),
+            &mut channel.walk,
+            staged,
+        );
         Ok(())
     }
 
     /// Puts the staging buffer's first words where the channel's next words go.
     fn scatter(&mut self, index: usize, words: u32, host: &dyn HostMemory) -> Result<(), MemoryFault> {
         let channel = &mut self.channels[index];
-        if !channel.host_side {
-            let target = self.tiles[usize::from(channel.tile)].memory.bytes_mut();
-            copy::tile_to_tile(&self.staging, &mut Walk::linear(0, words), target, &mut channel.walk, words);
-            return Ok(());
+        let staged = &self.staging[..words as usize * 4];
+        if channel.host_side {
+            return copy::write(host, staged, &mut channel.walk);
         }
-        let mut done = 0;
-        while done < words {
-            let block = channel.walk.block();
-            let run = block.run.min(words - done);
-            host.write(block.at * 4, &self.staging[done as usize * 4..(done + run) as usize * 4])?;
-            channel.walk.advance(run);
-            done += run;
-        }
+        copy::scatter(
+            staged,
+            self.tiles[usize::from(channel.tile)].memory.bytes_mut(),
+            &mut channel.walk,
+        );
         Ok(())
     }
 

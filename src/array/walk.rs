@@ -32,7 +32,8 @@ pub(super) struct Walk {
     at: [u32; 4],
 }
 
-/// What lies ahead: `rows` runs of `run` words, `stride` words apart, from word `at` on; or `run` zeros.
+/// What lies ahead: `rows` runs of `run` words, `stride` words apart, from word `at` on, and if those end a plane, `planes` such
+/// planes, `plane_stride` words apart; or `run` zeros.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Block {
     pub zero: bool,
@@ -40,6 +41,22 @@ pub(super) struct Block {
     pub run: u32,
     pub stride: u32,
     pub rows: u32,
+    pub plane_stride: u32,
+    pub planes: u32,
+}
+
+impl Block {
+    fn single(zero: bool, at: u64, run: u32) -> Self {
+        Self {
+            zero,
+            at,
+            run,
+            stride: run,
+            rows: 1,
+            plane_stride: 0,
+            planes: 1,
+        }
+    }
 }
 
 impl Walk {
@@ -66,17 +83,6 @@ impl Walk {
             steps,
             padded,
             at: [0; 4],
-        }
-    }
-
-    /// `length` words in a row.
-    pub fn linear(base: u64, length: u32) -> Self {
-        Self {
-            left: length,
-            base,
-            wraps: [UNLIMITED; 3],
-            spans: [UNLIMITED; 3],
-            ..Self::default()
         }
     }
 
@@ -153,36 +159,29 @@ impl Walk {
             + u64::from(d3) * u64::from(self.steps[2]);
         let whole = self.spans[0];
         if d0 != 0 || self.left < whole {
-            let run = (whole - d0).min(self.left);
-            return Block {
-                zero: false,
-                at,
-                run,
-                stride: run,
-                rows: 1,
-            };
+            return Block::single(false, at, (whole - d0).min(self.left));
         }
-        let rows = (self.spans[1] - d1).min(self.left / whole);
+        let available = self.left / whole;
+        let rows = (self.spans[1] - d1).min(available);
+        // Whole planes from here on, if the first of them starts here.
+        let planes = if d1 == 0 && rows == self.spans[1] && available > rows {
+            (self.spans[2] - d2).min(available / rows)
+        } else {
+            1
+        };
         Block {
             zero: false,
             at,
             run: whole,
             stride: self.steps[0],
             rows,
+            plane_stride: self.steps[1],
+            planes,
         }
     }
 
     fn padded_block(&self) -> Block {
-        let one = |zero, at, run: u32| {
-            let run = run.min(self.left);
-            Block {
-                zero,
-                at,
-                run,
-                stride: run,
-                rows: 1,
-            }
-        };
+        let one = |zero, at, run: u32| Block::single(zero, at, run.min(self.left));
         let [d0, d1, d2, d3] = self.at;
         let inside = |position: u32, dimension: usize| {
             position
@@ -222,16 +221,28 @@ impl Walk {
         self.next_row(rows);
     }
 
+    /// Moves on by `planes` whole planes, at most the block's.
+    #[inline]
+    pub fn advance_planes(&mut self, planes: u32) {
+        self.left -= planes * self.spans[0] * self.spans[1];
+        self.next_plane(planes);
+    }
+
     #[inline]
     fn next_row(&mut self, rows: u32) {
         self.at[1] += rows;
         if self.at[1] >= self.spans[1] {
             self.at[1] = 0;
-            self.at[2] += 1;
-            if self.at[2] >= self.spans[2] {
-                self.at[2] = 0;
-                self.at[3] += 1;
-            }
+            self.next_plane(1);
+        }
+    }
+
+    #[inline]
+    fn next_plane(&mut self, planes: u32) {
+        self.at[2] += planes;
+        if self.at[2] >= self.spans[2] {
+            self.at[2] = 0;
+            self.at[3] += 1;
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Tests of the array through its register map.
 
+mod bench;
 mod faults;
 mod hostile;
 mod naive;

@@ -13,16 +13,18 @@ fn visited(mut walk: Walk, step: u32, by_rows: bool) -> Vec<Option<u64>> {
     let mut out = Vec::new();
     while walk.left > 0 {
         let block = walk.block();
-        let rows = if by_rows { block.rows } else { 1 };
+        let (rows, planes) = if by_rows { (block.rows, block.planes) } else { (1, 1) };
         let run = if by_rows { block.run } else { block.run.min(step) };
-        for row in 0..rows {
-            let at = block.at + u64::from(row) * u64::from(block.stride);
+        for (plane, row) in (0..planes).flat_map(|plane| (0..rows).map(move |row| (plane, row))) {
+            let at = block.at + u64::from(plane) * u64::from(block.plane_stride) + u64::from(row) * u64::from(block.stride);
             out.extend((0..u64::from(run)).map(|word| (!block.zero).then_some(at + word)));
         }
-        if by_rows && rows > 1 {
-            walk.advance_rows(rows)
+        if planes > 1 {
+            walk.advance_planes(planes);
+        } else if rows > 1 {
+            walk.advance_rows(rows);
         } else {
-            walk.advance(run)
+            walk.advance(run);
         }
     }
     out
@@ -62,8 +64,9 @@ fn copies_between_two_patterns_move_the_right_words() {
         // In two parts, as when a BD of the other end is shorter.
         let (mut a, mut b) = (Walk::new(0, length, &from), Walk::new(0, length, &to));
         let first = random.below(length + 1);
-        copy::tile_to_tile(&source_bytes, &mut a, &mut target, &mut b, first);
-        copy::tile_to_tile(&source_bytes, &mut a, &mut target, &mut b, length - first);
+        let mut staging = vec![0; copy::STAGING_WORDS as usize * 4];
+        copy::tile_to_tile(&source_bytes, &mut a, &mut target, &mut b, first, &mut staging);
+        copy::tile_to_tile(&source_bytes, &mut a, &mut target, &mut b, length - first, &mut staging);
         assert_eq!((a.left, b.left), (0, 0));
         let mut expected = vec![0u32; size(&written)];
         for (from, to) in read.iter().zip(&written) {
