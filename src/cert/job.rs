@@ -128,22 +128,28 @@ pub(crate) struct Stream {
 }
 
 impl Stream {
-    /// Pages of the program at `base`; `spare` is a stream that has ended, whose memory is used again.
-    pub fn new(base: u64, parent: Option<JobRef>, depth: u32, error: u32, spare: Option<Self>) -> Self {
-        let (page, jobs) = spare.map_or_else(|| (Page::empty(), Vec::new()), |spare| (spare.page, spare.jobs));
+    pub fn new() -> Self {
         Self {
-            page,
-            jobs,
+            page: Page::empty(),
+            jobs: Vec::new(),
             alive: 0,
             conditional: 0,
             transfers: 0,
             barriers: [0; LOCAL_BARRIERS as usize],
-            base,
-            parent,
-            depth,
-            error,
+            base: 0,
+            parent: None,
+            depth: 0,
+            error: 0,
             loaded_at: 0,
         }
+    }
+
+    /// Makes this a stream of the program at `base`; what it was before is over.
+    pub fn begin(mut self, base: u64, parent: Option<JobRef>, depth: u32, error: u32) -> Self {
+        (self.base, self.parent, self.depth, self.error) = (base, parent, depth, error);
+        (self.alive, self.conditional, self.transfers) = (0, 0, 0);
+        self.jobs.clear();
+        self
     }
 
     /// Builds the job table from the page just loaded.

@@ -25,11 +25,25 @@ pub enum Progress {
 /// Waits named in the message of a timeout.
 const WAITS_NAMED: usize = 6;
 
+/// What the clock has to know of each micro-controller, close together.
+#[derive(Clone, Copy)]
+struct Glance {
+    /// [`Uc::next`].
+    next: Cycles,
+    /// Some job polls, waits for tokens.
+    polls: bool,
+    tokens: bool,
+}
+
 /// A partition's whole state.
 #[derive(Clone)]
 pub struct Machine<F: Fabric> {
     fabric: F,
     ucs: Vec<Uc>,
+    glances: Vec<Glance>,
+    /// How many micro-controllers have polls, and how many wait for tokens.
+    polls: usize,
+    tokens: usize,
     now: Cycles,
     /// When the last micro-controller ended its work; the fabric has a timeout's time from then on to come to rest.
     idle_since: Option<Cycles>,
@@ -38,12 +52,21 @@ pub struct Machine<F: Fabric> {
 }
 
 impl<F: Fabric> Machine<F> {
-    /// A partition of `columns` columns over `fabric`, with two micro-controllers a column (index `2 * column + half`).
+    /// A partition of `columns` columns (at most 16) over `fabric`, with two micro-controllers a column (index `2 * column + half`).
     pub fn new(fabric: F, columns: u32) -> Self {
-        let count = (columns * UC_PER_COLUMN) as usize;
+        // A remote barrier's mask has a bit per micro-controller.
+        let count = (columns.min(u32::BITS / UC_PER_COLUMN) * UC_PER_COLUMN) as usize;
+        let glance = Glance {
+            next: Cycles::MAX,
+            polls: false,
+            tokens: false,
+        };
         Self {
             fabric,
             ucs: (0..count).map(Uc::new).collect(),
+            glances: vec![glance; count],
+            polls: 0,
+            tokens: 0,
             now: 0,
             idle_since: None,
             tokens_seen: None,
@@ -79,6 +102,7 @@ impl<F: Fabric> Machine<F> {
         }
         target.pending.push_back(exec);
         self.idle_since = None;
+        self.glance(uc);
         Ok(())
     }
 
@@ -103,8 +127,8 @@ impl<F: Fabric> Machine<F> {
     fn advance(&mut self, host: &dyn HostMemory, left: &mut u64) -> Result<bool, ContextFault> {
         // The earliest micro-controller (the first of equals), and the time of the next one.
         let (mut index, mut at, mut horizon) = (0, Cycles::MAX, Cycles::MAX);
-        for (candidate, uc) in self.ucs.iter().enumerate() {
-            let time = uc.next();
+        for (candidate, glance) in self.glances.iter().enumerate() {
+            let time = glance.next;
             if time < at {
                 (index, at, horizon) = (candidate, time, at);
             } else {
@@ -168,20 +192,46 @@ impl<F: Fabric> Machine<F> {
         let look = arrived.is_none() || arrived != self.tokens_seen;
         self.tokens_seen = arrived;
         let mut woken = false;
-        for uc in &mut self.ucs {
-            if look && !uc.processor.tokens.is_empty() {
-                woken |= uc.take_tokens(&mut self.fabric, self.now);
-            }
-            if !uc.processor.polls.is_empty() {
-                uc.repoll(self.now);
-                woken = true;
+        if look && self.tokens > 0 {
+            for index in 0..self.ucs.len() {
+                if self.glances[index].tokens && self.ucs[index].take_tokens(&mut self.fabric, self.now) {
+                    self.glance(index);
+                    woken = true;
+                }
             }
         }
-        woken
+        woken | self.repoll(self.now)
+    }
+
+    /// Has all polls read again from `at` on; tells whether there are any.
+    fn repoll(&mut self, at: Cycles) -> bool {
+        if self.polls == 0 {
+            return false;
+        }
+        for index in 0..self.ucs.len() {
+            if self.glances[index].polls {
+                self.ucs[index].repoll(at);
+                self.glance(index);
+            }
+        }
+        true
+    }
+
+    /// Notes what has become of micro-controller `index`.
+    fn glance(&mut self, index: usize) {
+        let processor = &self.ucs[index].processor;
+        let new = Glance {
+            next: self.ucs[index].next(),
+            polls: !processor.polls.is_empty(),
+            tokens: !processor.tokens.is_empty(),
+        };
+        let old = std::mem::replace(&mut self.glances[index], new);
+        self.polls = self.polls + usize::from(new.polls) - usize::from(old.polls);
+        self.tokens = self.tokens + usize::from(new.tokens) - usize::from(old.tokens);
     }
 
     fn serve(&mut self, host: &dyn HostMemory, index: usize, horizon: Cycles, left: &mut u64) -> Result<(), ContextFault> {
-        let polled = self.ucs.iter().any(|uc| !uc.processor.polls.is_empty());
+        let polled = self.polls > 0;
         let mut around = Surroundings {
             fabric: &mut self.fabric,
             host,
@@ -189,15 +239,15 @@ impl<F: Fabric> Machine<F> {
             polled,
             trace: &mut self.trace,
         };
-        let Some(uc) = self.ucs.get_mut(index) else { return Ok(()) };
+        let uc = &mut self.ucs[index];
         let (barriers, running) = (uc.processor.remote.len(), uc.running);
-        uc.service(&mut around, horizon, left)?;
+        let result = uc.service(&mut around, horizon, left);
         let changed = uc.processor.remote.len() != barriers || uc.running != running;
         let (wrote, time) = (around.wrote, uc.processor.time);
+        self.glance(index);
+        result?;
         if wrote && polled {
-            for uc in &mut self.ucs {
-                uc.repoll(self.now.max(time));
-            }
+            self.repoll(self.now.max(time));
         }
         if changed && self.ucs.iter().any(|uc| !uc.processor.remote.is_empty()) {
             self.match_barriers(time)?;
@@ -235,6 +285,7 @@ impl<F: Fabric> Machine<F> {
                 for &(uc, job, other, _) in &waiting {
                     if other == id {
                         self.ucs[uc].leave_barrier(job, at);
+                        self.glance(uc);
                     }
                 }
                 return self.match_barriers(at);
@@ -288,7 +339,10 @@ impl<F: Fabric> Machine<F> {
     /// Stops all micro-controllers where they are and forgets their work; the fabric stays as it is.
     pub fn abort(&mut self) {
         self.now = self.now();
-        self.ucs.iter_mut().for_each(Uc::abort);
+        for index in 0..self.ucs.len() {
+            self.ucs[index].abort();
+            self.glance(index);
+        }
         self.idle_since = None;
     }
 

@@ -8,10 +8,12 @@ mod machine;
 mod page;
 mod patch;
 mod processor;
+mod synchronise;
 #[cfg(test)]
 mod tests;
 mod trace;
 mod uc;
+mod waiting;
 
 pub use fabric::Cycles;
 pub use machine::{Machine, Progress};

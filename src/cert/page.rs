@@ -7,8 +7,6 @@ use crate::memory::{HostMemory, MemoryFault};
 
 /// Bytes of a page after its header.
 const BODY: usize = (PAGE_SIZE - PAGE_HEADER_SIZE) as usize;
-/// Bytes of a page read at a time.
-const PIECE: usize = 512;
 /// Words of the longest instruction.
 pub(crate) const INSTRUCTION_WORDS: usize = 5;
 /// Words kept: the body, and enough filler that an instruction can be taken from its last word.
@@ -60,6 +58,14 @@ impl PageError {
 
 fn half(bytes: &[u8; PAGE_HEADER_SIZE as usize], at: usize) -> u32 {
     u32::from(u16::from_le_bytes([bytes[at], bytes[at + 1]]))
+}
+
+/// `words` as the bytes they are in memory.
+fn as_bytes(words: &mut [u32]) -> &mut [u8] {
+    let length = size_of_val(words);
+    // SAFETY: the pointer and length are those of `words`, which stays borrowed; bytes need no alignment, every byte of a u32 is
+    // initialised, and every bit pattern is a u32.
+    unsafe { std::slice::from_raw_parts_mut(words.as_mut_ptr().cast(), length) }
 }
 
 impl Page {
@@ -115,15 +121,9 @@ impl Page {
         }
         let used = (length - PAGE_HEADER_SIZE) as usize;
         let start = address + u64::from(PAGE_HEADER_SIZE);
-        // In pieces: most pages are short, and a buffer for the longest would have to be cleared for each.
-        let mut piece = [0; PIECE];
-        for (index, words) in self.words[..used / 4].chunks_mut(PIECE / 4).enumerate() {
-            let bytes = &mut piece[..4 * words.len()];
-            host.read(start + (index * PIECE) as u64, bytes).map_err(unreadable)?;
-            for (word, bytes) in words.iter_mut().zip(bytes.chunks_exact(4)) {
-                *word = u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]);
-            }
-        }
+        let words = &mut self.words[..used / 4];
+        host.read(start, as_bytes(words)).map_err(unreadable)?;
+        words.iter_mut().for_each(|word| *word = u32::from_le(*word));
         self.words[used / 4..][..INSTRUCTION_WORDS].fill(u32::from_ne_bytes([FILLER as u8; 4]));
         self.limit = used as u32;
         self.more = half(&header, page_header::NEXT_LENGTH) != 0;
