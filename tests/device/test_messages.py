@@ -105,6 +105,11 @@ def test_vf_messages_by_state(machine: Machine, enter: Callable[[Machine], Mailb
     assert enter(machine).call(name, **GOOD[name]).status == (SUCCESS if name in legal else ERROR)
 
 
+def test_the_log_names_the_legal_states(machine: Machine) -> None:
+    idle(machine).call("DESTROY_PARTITION", partition_id=1)
+    assert "not legal in state VF_IDLE, only in VF_PARTITIONED or VF_ACTIVE" in machine.errors()
+
+
 @pytest.mark.parametrize("opcode", [0, 1, 0x10001, 0x10002, 0x30005, 0x30007, 0xFFFFFFFF])
 def test_unknown_opcodes_answer_notsupp(machine: Machine, opcode: int) -> None:
     """IDENTIFY, ECHO and others exist in AMD's newer protocol, not in 5.10."""

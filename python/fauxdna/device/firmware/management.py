@@ -109,7 +109,8 @@ def _check_legal(message: Message, state: State, payload: bytes) -> None:
         of_pf = bool(state & PF_STATES)
         if of_pf != bool(message.states & PF_STATES):
             raise Refusal(f"a {'PF' if of_pf else 'VF'} does not serve it", Status.NOTSUPP)
-        raise Refusal(f"not legal in state {state.name}, only in {message.states!s}")
+        legal = " or ".join(str(item.name) for item in State if item & message.states)
+        raise Refusal(f"not legal in state {state.name}, only in {legal}")
     if len(payload) != message.request.size:
         raise Refusal(f"its request has {message.request.size} bytes, {len(payload)} were sent")
 
