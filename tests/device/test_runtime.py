@@ -142,9 +142,14 @@ def test_wrong_inputs_are_named(npu: Npu, inputs: dict[str, np.ndarray], kind: t
 
 
 def test_a_tensor_of_another_npu_is_refused(npu: Npu) -> None:
-    with fauxdna.open() as other, npu.context(program(1)) as context, other.tensor((INNER, ROWS, 1), np.float32) as x:
-        with pytest.raises(InvalidArgument, match="another file"):
-            context.run({"x": x})
+    shape = (INNER, ROWS, 1)
+    with (
+        fauxdna.open() as other,
+        npu.context(program(1)) as context,
+        other.tensor(shape, np.float32) as x,
+        pytest.raises(InvalidArgument, match="another file"),
+    ):
+        context.run({"x": x})
 
 
 def _damage(code: Callable[[bytearray], None]) -> Program:
