@@ -125,6 +125,10 @@ class AccelFile(Protocol):
         """A finished command's simulated cost: ``simulated_ns``, ``energy_pj``, ``bytes``, ``macs``; nothing on hardware."""
         ...
 
+    def failure(self, hwctx: int) -> str:
+        """Why a context's last failed command failed, with page, opcode and BD; "" where the device does not say."""
+        ...
+
     def trace(self, hwctx: int, enabled: bool) -> None:
         """Starts or stops recording simulated events of a context; hardware records none."""
         ...

@@ -20,6 +20,10 @@ class Telemetry(Protocol):
         """See :meth:`AccelFile.cost`."""
         ...
 
+    def failure(self, bdf: str, context: int) -> str:
+        """See :meth:`AccelFile.failure`."""
+        ...
+
     def trace(self, bdf: str, context: int, enabled: bool) -> None:
         """See :meth:`AccelFile.trace`."""
         ...
@@ -85,6 +89,10 @@ class LocalFile(Client):
         if self._telemetry is None:
             return {}
         return self._telemetry.cost(self.name, self.firmware_context(hwctx), sequence)
+
+    def failure(self, hwctx: int) -> str:
+        """See :class:`~fauxdna.accel.AccelFile`."""
+        return "" if self._telemetry is None else self._telemetry.failure(self.name, self.firmware_context(hwctx))
 
     def trace(self, hwctx: int, enabled: bool) -> None:
         """See :class:`~fauxdna.accel.AccelFile`."""

@@ -205,6 +205,10 @@ class RealFile:
         """See :class:`~fauxdna.accel.AccelFile`: nothing."""
         return {}
 
+    def failure(self, hwctx: int) -> str:
+        """See :class:`~fauxdna.accel.AccelFile`: nothing."""
+        return ""
+
     def trace(self, hwctx: int, enabled: bool) -> None:
         """See :class:`~fauxdna.accel.AccelFile`: nothing."""
 

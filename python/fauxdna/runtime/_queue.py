@@ -14,7 +14,7 @@ from fauxdna.abi.host_queue import DOORBELL_PAGE_SIZE, CompletionState, ContextE
 from fauxdna.abi.messages import TILES_PER_COLUMN
 from fauxdna.abi.uapi import BoType
 from fauxdna.accel import AccelFile, Qos
-from fauxdna.errors import CommandFailed, DeviceTimeout
+from fauxdna.errors import CommandFailed
 
 from ._buffer import Buffer
 
@@ -88,15 +88,12 @@ class CommandQueue:
             CommandFailed: It did not complete: ``EIO``, ``ECANCELED`` (aborted) or ``ETIME`` (timed out on the device).
         """
         word = self._queue.spin(sequence, _SPIN_US)
-        deadline = None if timeout_s is None else time.monotonic() + timeout_s
-        while not word:
-            left = 0 if deadline is None else max(1, round(1000 * (deadline - time.monotonic())))
-            self.file.wait_cmd(self.handle, sequence, left)
+        if not word:
+            self.file.wait_cmd(self.handle, sequence, 0 if timeout_s is None else max(1, round(1000 * timeout_s)))
+            # The device writes the completion word before read_index, which the wait has seen.
             word = self._queue.completion(sequence)
-            if not word and deadline is not None and time.monotonic() >= deadline:
-                raise DeviceTimeout(f"command {sequence} is not done after {timeout_s} s", "wait longer, or close the context")
         if word & _STATE_MASK != CompletionState.COMPLETED:
-            raise _failure(sequence, word)
+            raise _failure(sequence, word, self.file.failure(self.handle))
 
     def close(self) -> None:
         """Destroys the context; may be called twice."""
@@ -106,7 +103,7 @@ class CommandQueue:
         time.sleep(_SPIN_US * 1e-6)
 
 
-def _failure(sequence: int, word: int) -> CommandFailed:
+def _failure(sequence: int, word: int, why: str) -> CommandFailed:
     state = word & _STATE_MASK
     if state not in _STATES:
         return CommandFailed(
@@ -118,9 +115,11 @@ def _failure(sequence: int, word: int) -> CommandFailed:
         uc, code = divmod(word >> 4, _PER_UC)
         known = {int(item): text for item, text in _REASONS.items()}
         detail = f" on uC {uc}: {known.get(code, f'error {code}')}"
+    if why:
+        detail += f": {why}"
     return CommandFailed(
         f"command {sequence} ended with {kind.name}{detail} (completion word {word:#x})",
-        "the device's log names page, opcode and BD; create a new context",
+        "create a new context; a trace shows what led to it (fauxdna run --trace)",
         errno=_STATES[kind],
         completion=word,
     )

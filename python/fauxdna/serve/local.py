@@ -83,6 +83,13 @@ class LocalDie:
         assert isinstance(last, dict)
         return last if state["read_index"] == sequence + 1 else {}
 
+    def failure(self, bdf: str, context: int) -> str:
+        """Why a context's last failed packet failed; "" if none did, or the context has gone."""
+        try:
+            return str(self.engine.context_state(self._die.engine_context(bdf, context))["message"])
+        except (KeyError, OSError):
+            return ""
+
     def trace(self, bdf: str, context: int, enabled: bool) -> None:
         """Starts or stops recording a context's events."""
         with suppress(KeyError, OSError):
