@@ -104,6 +104,9 @@ class Engine:
         ``elements``, ``instructions``, ``energy_pj``; only where a core ran).
         """
 
+    def packet_cost(self, context: int, sequence: int) -> dict[str, int] | None:
+        """``last`` of :meth:`report` for packet ``sequence``; None if it ran no code or is not among the newest 64."""
+
     def set_trace(self, context: int, enabled: bool) -> None:
         """Starts or stops recording events."""
 

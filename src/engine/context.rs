@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use super::partition::{Counted, Totals};
 use super::trace::{Event, Trace, set_machine_trace};
 use crate::abi::control_code::UC_PER_COLUMN;
-use crate::abi::host_queue::{completion_state, context_error};
+use crate::abi::host_queue::{CAPACITY_MAX, completion_state, context_error};
 use crate::array::Array;
 use crate::cert::{ContextFault, Cycles, Machine, Progress, UcStatistics};
 use crate::interrupts::Interrupts;
@@ -94,6 +94,9 @@ pub struct Cost {
 /// Instructions, DMAs or fabric events between two looks at other contexts.
 const SLICE: u64 = 2048;
 
+/// Packets whose cost is kept: twice what a queue holds, so that who waits for all of them can still ask.
+const RECENT: usize = 2 * CAPACITY_MAX as usize;
+
 struct Running {
     completion: u64,
     chain: bool,
@@ -124,6 +127,8 @@ struct Work {
     message: String,
     total: Cost,
     last: Cost,
+    /// Costs of the newest packets that ran code, by sequence number, at `sequence % RECENT`.
+    recent: [(u64, Cost); RECENT],
     counted: Counted,
     trace: Option<Trace>,
 }
@@ -144,6 +149,7 @@ impl Context {
             message: String::new(),
             total: Cost::default(),
             last: Cost::default(),
+            recent: [(u64::MAX, Cost::default()); RECENT],
             counted: Counted::default(),
             trace: None,
         };
@@ -220,6 +226,12 @@ impl Context {
     /// What each micro-controller did since the context was created.
     pub fn statistics(&self) -> Vec<UcStatistics> {
         self.work.counted.statistics(&self.work.machine)
+    }
+
+    /// Cost of packet `sequence`, if it ran code and is one of the newest.
+    pub fn packet_cost(&self, sequence: u64) -> Option<Cost> {
+        let (known, cost) = self.work.recent[(sequence % RECENT as u64) as usize];
+        (known == sequence).then_some(cost)
     }
 
     /// Starts or stops recording events.
@@ -376,6 +388,10 @@ impl Work {
             totals: self.counted.update(&self.machine),
         };
         self.total.add(&self.last);
+        if let Some(queue) = &self.queue {
+            let sequence = queue.read_index();
+            self.recent[(sequence % RECENT as u64) as usize] = (sequence, self.last);
+        }
     }
 
     /// Tells the host: completion word, then read_index, then the interrupt. A waiter that the interrupt wakes looks at read_index.

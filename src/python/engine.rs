@@ -123,6 +123,11 @@ impl Engine {
         Ok(out)
     }
 
+    fn packet_cost<'py>(&self, py: Python<'py>, context: u64, sequence: u64) -> PyResult<Option<Bound<'py, PyDict>>> {
+        let cost = py.detach(|| self.0.with(context, |context| context.packet_cost(sequence)))?;
+        cost.map(|cost| cost_dict(py, &cost)).transpose()
+    }
+
     fn set_trace(&self, py: Python<'_>, context: u64, enabled: bool) -> PyResult<()> {
         Ok(py.detach(|| self.0.with(context, |context| context.set_trace(enabled)))?)
     }

@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, nullcontext, suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
@@ -69,6 +69,7 @@ class Context:
         self._in_flight = in_flight
         self._record = trace_layers or recorder is not None
         self._recorder = recorder
+        self._turn = threading.Lock()
         self._report: Report | None = None
         self._free: queue.SimpleQueue[_Slot] = queue.SimpleQueue()
         self._slots = 0
@@ -229,7 +230,9 @@ class Context:
             arguments.append(run.slot.workspace)
         for number, buffer in enumerate(arguments):
             kernel.bind(number, buffer.address)
-        with recording(self._file, self._queue.handle, self._recorder, always=self._record) as events:
+        # Events are the context's, not the run's: while they are recorded, array steps take turns.
+        turn = self._turn if self._record else nullcontext()
+        with turn, recording(self._file, self._queue.handle, self._recorder, always=self._record) as events:
             sequence = self._queue.submit(kernel.entry)
             self._queue.wait(sequence, self._timeout_s)
         cost = step_cost(self._file.cost(self._queue.handle, sequence))

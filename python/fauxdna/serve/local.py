@@ -73,15 +73,11 @@ class LocalDie:
         return LocalBus(function, lambda: self._closed(function))
 
     def cost(self, bdf: str, context: int, sequence: int) -> dict[str, int]:
-        """What packet ``sequence`` of a context cost; nothing when a later packet has ended already, or the context has gone."""
+        """What packet ``sequence`` of a context cost; nothing for one that is not among the newest or whose context has gone."""
         try:
-            handle = self._die.engine_context(bdf, context)
-            state, report = self.engine.context_state(handle), self.engine.report(handle)
+            return self.engine.packet_cost(self._die.engine_context(bdf, context), sequence) or {}
         except (KeyError, OSError):
             return {}
-        last = report["last"]
-        assert isinstance(last, dict)
-        return last if state["read_index"] == sequence + 1 else {}
 
     def failure(self, bdf: str, context: int) -> str:
         """Why a context's last failed packet failed; "" if none did, or the context has gone."""
