@@ -8,18 +8,24 @@ from __future__ import annotations
 
 import json
 import os
+import statistics
 import struct
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import astuple, dataclass
 
-from ._core import AddressSpace, Engine, HostQueue, Interrupts, line_round_trip
-from .abi.control_code import FILLER, PAGE_HEADER, PAGE_MAGIC, PAGE_SIZE, Opcode
-from .abi.host_queue import DOORBELL_PAGE_SIZE
+from .._core import AddressSpace, Engine, HostQueue, Interrupts, line_round_trip
+from ..abi.control_code import FILLER, PAGE_HEADER, PAGE_MAGIC, PAGE_SIZE, Opcode
+from ..abi.host_queue import DOORBELL_PAGE_SIZE
+from ..driver import Pf, Vf, probe
+from ..firmware import build_images
+from ..serve import LocalDie
 
 SAMPLES = 100_000
+MAILBOX_SAMPLES = 2_000
 _ADDRESS = 0x4_0000_0000
 _QUEUE_SIZE = 0x4000
 _CODE = _ADDRESS + _QUEUE_SIZE
@@ -36,13 +42,14 @@ class _Shared:
     cpu: int
 
 
-def measure(samples: int = SAMPLES) -> dict[str, float]:
-    """Latencies in nanoseconds, of ``samples`` packets each.
+def doorbell(samples: int = SAMPLES) -> dict[str, float]:
+    """Latencies in nanoseconds, of ``samples`` packets each, and of a management message beside them.
 
     Returns:
         ``p50_ns`` and ``p99_ns`` (two threads), ``processes_p50_ns`` and ``processes_p99_ns`` (two processes), ``eventfd_p50_ns``
         (MSI-X), ``ratio`` (``eventfd_p50_ns / p50_ns``), ``line_p50_ns`` (one word to the other processor and back, the floor: it
-        depends on where a hypervisor puts the processors) and ``samples``.
+        depends on where a hypervisor puts the processors), ``mailbox_p50_ns`` (AIE_TILE_INFO by driver, bus and firmware) and
+        ``samples``.
     """
     processors = sorted(os.sched_getaffinity(0))
     floor = line_round_trip(samples, (processors[0], processors[-1])) if len(processors) > 1 else {"p50_ns": 0.0}
@@ -67,8 +74,29 @@ def measure(samples: int = SAMPLES) -> dict[str, float]:
         "eventfd_p50_ns": slept["p50_ns"],
         "line_p50_ns": floor["p50_ns"],
         "ratio": slept["p50_ns"] / threads["p50_ns"],
+        "mailbox_p50_ns": _mailbox(),
         "samples": samples,
     }
+
+
+def _mailbox() -> float:
+    """Median round trip of AIE_TILE_INFO."""
+    images = build_images()
+    with ExitStack() as stack:
+        die = stack.enter_context(LocalDie())
+        pf = probe(die.open(die.functions()[0]), "pf", lambda path: images[path.rpartition("/")[2]])
+        stack.callback(pf.close)
+        assert isinstance(pf, Pf)
+        pf.sriov_configure(1)
+        vf = probe(die.open(die.functions()[1]), "vf")
+        stack.callback(vf.close)
+        assert isinstance(vf, Vf)
+        times = []
+        for _ in range(MAILBOX_SAMPLES):
+            begin = time.perf_counter_ns()
+            vf.management.call("AIE_TILE_INFO")
+            times.append(time.perf_counter_ns() - begin)
+    return float(statistics.median(times))
 
 
 def _empty_job() -> bytes:
@@ -114,17 +142,14 @@ def _client(shared: _Shared) -> HostQueue:
 def _other_process(shared: _Shared, samples: int) -> dict[str, float]:
     """Latencies seen by a client in a process of its own."""
     numbers = [str(number) for number in (*astuple(shared), samples)]
-    command = [sys.executable, "-m", "fauxdna.doorbell", *numbers]
+    command = [sys.executable, "-c", "from fauxdna.benchmark._doorbell import client; client()", *numbers]
     descriptors = (shared.memory, shared.doorbell, shared.kick)
     result = subprocess.run(command, pass_fds=descriptors, stdout=subprocess.PIPE, check=True, timeout=300)
     return {str(name): float(value) for name, value in json.loads(result.stdout).items()}
 
 
-def _main(arguments: list[str]) -> None:
-    *numbers, samples = map(int, arguments)
+def client() -> None:
+    """The other process: descriptors, processor and number of samples are its arguments; prints what it measured."""
+    *numbers, samples = map(int, sys.argv[1:])
     shared = _Shared(*numbers)
     print(json.dumps(_client(shared).measure(_CODE, samples, cpu=shared.cpu)))
-
-
-if __name__ == "__main__":
-    _main(sys.argv[1:])

@@ -1,0 +1,7 @@
+"""The measurements of ``fauxdna bench``: each stands beside a named peer, taken in the same run."""
+
+from ._doorbell import doorbell
+from ._gemm import gemm
+from ._model import model, snr_db
+
+__all__ = ["doorbell", "gemm", "model", "snr_db"]
