@@ -6,6 +6,7 @@ from enum import IntEnum
 from pathlib import Path
 
 import pytest
+
 from fauxdna.abi import uapi
 from fauxdna.abi._declare import Struct
 

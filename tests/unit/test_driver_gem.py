@@ -12,8 +12,8 @@ from fake_bus import FakeBus
 from fauxdna.abi.uapi import MAP_OFFSET_BASE, BoType
 from fauxdna.bus import BusError
 from fauxdna.driver import BufferManager, MemfdStore, SharedFileStore
-from fauxdna.errors import DeviceError, FauxdnaError, InvalidArgument, OutOfSpace, Unsupported
 from fauxdna.driver.memory import ADDRESS_BASE, AddressAllocator
+from fauxdna.errors import DeviceError, FauxdnaError, InvalidArgument, OutOfSpace, Unsupported
 
 
 @pytest.fixture

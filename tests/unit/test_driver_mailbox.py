@@ -11,10 +11,10 @@ from fake_bus import FakeBus
 
 from fauxdna.abi.mailbox import TOMBSTONE
 from fauxdna.bus import Region
-from fauxdna.errors import Busy, DeviceError, DeviceTimeout, InvalidArgument
 from fauxdna.driver.interrupts import Vector
 from fauxdna.driver.mailbox import Channel, Ring
 from fauxdna.driver.registers import Registers
+from fauxdna.errors import Busy, DeviceError, DeviceTimeout, InvalidArgument
 
 X2I = Ring(head=0x104, tail=0x100, start=0x1000, size=256)
 I2X = Ring(head=0x10C, tail=0x108, start=0x2000, size=256)

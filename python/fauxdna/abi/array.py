@@ -258,8 +258,8 @@ CORE_ACTOR_MM2S: Final = (6,)
 
 # --- Buffer descriptors -------------------------------------------------------------------------------------------------
 # Lengths, steps and addresses count 32-bit words. A step is stored less one, a wrap as it is (0 = the dimension takes all that
-# is left), an iteration wrap less one (aie-codegen). A length counts words on the stream, so zero padding is part of it. Where the
-# facts name no position the field's place is chosen.
+# is left), an iteration wrap less one (aie-codegen). A length counts words on the stream, so zero padding is part of it. Where
+# the facts name no position the field's place is chosen.
 SHIM_BD_WORDS = Words(
     "shim_bd",
     9,
