@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import IntEnum
+from operator import itemgetter
 
 __all__ = ["Entry", "Level", "Log", "Logger"]
 
@@ -36,10 +37,15 @@ class Entry:
 
 
 class Log:
-    """The last ``capacity`` entries. Readers filter by level and function; subscribers get entries as they come. Thread-safe."""
+    """The last ``capacity`` entries of each function, so that none can push another's out. Thread-safe.
+
+    Readers filter by level and function; subscribers get entries as they come.
+    """
 
     def __init__(self, capacity: int = 4096, clock: Callable[[], float] = time.monotonic) -> None:
-        self._entries: deque[Entry] = deque(maxlen=capacity)
+        self._capacity = capacity
+        self._written = 0
+        self._entries: dict[str, deque[tuple[int, Entry]]] = {}
         self._clock = clock
         self._start = clock()
         self._lock = threading.Lock()
@@ -49,7 +55,8 @@ class Log:
         """Adds an entry. A subscriber that raises is dropped: who listens can't harm who speaks."""
         entry = Entry(self._clock() - self._start, level, function, source, text)
         with self._lock:
-            self._entries.append(entry)
+            self._written += 1
+            self._entries.setdefault(function, deque(maxlen=self._capacity)).append((self._written, entry))
             listeners = [item for item in self._subscribers if level <= item[0]]
         for item in listeners:
             try:
@@ -60,7 +67,9 @@ class Log:
     def entries(self, level: Level = Level.DEBUG, function: str | None = None) -> list[Entry]:
         """Entries at ``level`` or more urgent, of ``function`` or of all, oldest first."""
         with self._lock:
-            return [item for item in self._entries if item.level <= level and function in (None, item.function)]
+            rings = list(self._entries.values()) if function is None else [self._entries.get(function, ())]
+            numbered = [item for ring in rings for item in ring if item[1].level <= level]
+        return [entry for _, entry in sorted(numbered, key=itemgetter(0))]
 
     def subscribe(self, callback: Callable[[Entry], None], level: Level = Level.DEBUG) -> Callable[[], None]:
         """Calls ``callback`` with each later entry at ``level`` or more urgent; call what is returned to end that."""

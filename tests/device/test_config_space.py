@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import os
 import select
 import struct
@@ -125,6 +126,17 @@ def test_flr_of_a_vf_touches_no_other(machine: Machine) -> None:
     enable(first)
     assert Mailbox(first).call("CREATE_PARTITION", column_count=3).status == 0
     assert channel.call("DESTROY_VFS").status == 0
+
+
+def test_a_reset_zeroes_the_sram_that_the_host_has_mapped(machine: Machine) -> None:
+    bus = machine.pf()
+    (area,) = bus.region_map(Region.BAR2)
+    with mmap.mmap(area.fd, area.length) as view:
+        view[:] = b"\xaa" * area.length
+        bus.reset()
+        assert view[:] == bytes(area.length)
+        view[100:104] = b"live"
+        assert bus.region_read(Region.BAR2, 100, 4) == b"live"
 
 
 def test_bus_reset_keeps_the_hosts_settings(machine: Machine) -> None:

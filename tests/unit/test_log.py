@@ -16,11 +16,16 @@ def test_entries_by_level_and_function() -> None:
     assert str(log.entries()[0]) == "[    0.500000] 0000:05:00.0 psp: refused"
 
 
-def test_only_the_last_entries_are_kept() -> None:
+def test_only_the_last_entries_of_each_function_are_kept() -> None:
+    """A function that talks much pushes out its own entries and no other's; order stays that of writing."""
     log = Log(capacity=3)
+    log.write(Level.INFO, "quiet", "s", "first")
     for number in range(5):
-        log.write(Level.INFO, "f", "s", str(number))
-    assert [entry.text for entry in log.entries()] == ["2", "3", "4"]
+        log.write(Level.INFO, "loud", "s", str(number))
+    log.write(Level.INFO, "quiet", "s", "last")
+    assert [entry.text for entry in log.entries()] == ["first", "2", "3", "4", "last"]
+    assert [entry.text for entry in log.entries(function="quiet")] == ["first", "last"]
+    assert log.entries(function="nobody") == []
 
 
 def test_subscribers() -> None:
