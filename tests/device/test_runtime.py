@@ -55,6 +55,24 @@ def test_a_report_says_what_a_run_cost(npu: Npu) -> None:
     assert reports[0].wall_ms > 0
 
 
+def test_layers_share_the_simulated_time(npu: Npu, tmp_path: Path) -> None:
+    with npu.context(program(2), trace_layers=True) as context:
+        (step,) = context.run({"x": sample(0)}).report.steps
+    assert [layer.name for layer in step.layers] == ["quantise", "product", "restore"]
+    assert all(layer.simulated_ns > 0 for layer in step.layers)
+    # What is left is the set-up before the first layer.
+    assert 0.3 * step.simulated_ns < sum(layer.simulated_ns for layer in step.layers) <= step.simulated_ns
+
+
+def test_a_trace_names_packets_instructions_bds_and_locks(tmp_path: Path) -> None:
+    with fauxdna.open(trace=tmp_path / "trace") as npu, npu.context(program(1)) as context:
+        context.run({"x": sample(0)})
+    lines = (tmp_path / "trace").read_text().splitlines()
+    assert {line.split()[1] for line in lines} >= {"packet", "uc", "dma", "core", "lock", "completion"}
+    times = [int(line.split()[0]) for line in lines]
+    assert times == sorted(times)
+
+
 def test_many_runs_in_flight(npu: Npu) -> None:
     with npu.context(mixed_program(), in_flight=4) as context:
         futures = [context.submit({"x": sample(seed)}) for seed in range(40)]

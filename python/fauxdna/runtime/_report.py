@@ -9,7 +9,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class LayerReport:
-    """Simulated time of one layer: from the first column that began it to the next layer's begin, or the end."""
+    """Simulated time of one layer: from its begin to the next layer's, or to the end of the step."""
 
     name: str
     kind: str

@@ -28,19 +28,23 @@ def step_cost(cost: Mapping[str, Any]) -> tuple[int, float, int, int]:
 
 
 def layers(step: ArrayStep, events: Sequence[tuple[int, str, str]]) -> tuple[LayerReport, ...]:
-    """Each layer's time, from the TRACE operation that begins it in any column to the next layer's, or to the last event."""
+    """Each layer's time, from the TRACE operation that begins it to the next layer's, or to the last event.
+
+    A column that has no work in a layer runs ahead, so a layer begins with the last column to reach it.
+    """
     begins: dict[int, int] = {}
     for time, kind, text in events:
         if kind == "uc":
             name, *operands = text.rpartition(": ")[2].split()
             if name.upper() == Opcode.TRACE.name:
-                begins.setdefault(int(operands[0], 0) if operands else 0, time)
-    order = sorted(((begins[layer.trace], layer) for layer in step.layers if layer.trace in begins), key=itemgetter(0))
+                layer = int(operands[0], 0) if operands else 0
+                begins[layer] = max(time, begins.get(layer, 0))
+    order = sorted(((begins[known.trace], known) for known in step.layers if known.trace in begins), key=itemgetter(0))
     if not order:
         return ()
     ends = [time for time, _ in order[1:]] + [events[-1][0]]
     return tuple(
-        LayerReport(layer.name, layer.kind, end - begin, layer.macs) for (begin, layer), end in zip(order, ends, strict=True)
+        LayerReport(known.name, known.kind, end - begin, known.macs) for (begin, known), end in zip(order, ends, strict=True)
     )
 
 
