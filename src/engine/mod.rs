@@ -6,6 +6,8 @@
 mod context;
 mod eventfd;
 mod partition;
+#[cfg(test)]
+mod tests;
 mod trace;
 mod worker;
 

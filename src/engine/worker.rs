@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{Ordering, fence};
 use std::time::{Duration, Instant};
 
-use super::context::{Clock, Served};
+use super::context::{Clock, Context, Served};
 use super::{Cell, Shared};
 use crate::abi::host_queue as abi;
 
@@ -212,18 +212,23 @@ impl Cell {
         self.turn(|context| context.waiting()).unwrap_or(false)
     }
 
-    /// One slice of the context's work. A panic, which would be an error of ours, ends its packet and not the process.
     #[inline]
     fn serve(&self, clock: Clock) -> Served {
-        self.turn(|context| match catch_unwind(AssertUnwindSafe(|| context.serve(clock))) {
-            Ok(served) => served,
-            Err(panic) => {
-                let text = panic.downcast_ref::<String>().map(String::as_str);
-                let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no message");
-                context.fail(format!("internal error of the engine: {text}; please report it"));
-                Served::Idle
-            }
-        })
-        .unwrap_or(Served::Idle)
+        self.turn(|context| guarded(context, |context| context.serve(clock)))
+            .unwrap_or(Served::Idle)
     }
+}
+
+/// One slice of a context's work. A panic, which would be an error of ours, ends the context's packet and not the process.
+#[inline]
+pub(super) fn guarded(context: &mut Context, work: impl FnOnce(&mut Context) -> Served) -> Served {
+    catch_unwind(AssertUnwindSafe(|| work(context))).unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<String>().map(String::as_str);
+        let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no message");
+        // Were this to panic as well, the context would stay as it is, which harms nobody else.
+        let _ = catch_unwind(AssertUnwindSafe(|| {
+            context.fail(format!("internal error of the engine: {text}; please report it"))
+        }));
+        Served::Idle
+    })
 }

@@ -21,6 +21,7 @@ from .._core import AddressSpace, Engine, HostQueue, Interrupts, line_round_trip
 from ..abi.control_code import FILLER, PAGE_HEADER, PAGE_MAGIC, PAGE_SIZE, Opcode
 from ..abi.host_queue import DOORBELL_PAGE_SIZE
 from ..driver import Pf, Vf, probe
+from ..errors import Unsupported
 from ..firmware import build_images
 from ..serve import LocalDie
 
@@ -50,9 +51,16 @@ def doorbell(samples: int = SAMPLES) -> dict[str, float]:
         (MSI-X), ``ratio`` (``eventfd_p50_ns / p50_ns``), ``line_p50_ns`` (one word to the other processor and back, the floor: it
         depends on where a hypervisor puts the processors), ``mailbox_p50_ns`` (AIE_TILE_INFO by driver, bus and firmware) and
         ``samples``.
+
+    Raises:
+        Unsupported: this process may run on one processor only.
     """
     processors = sorted(os.sched_getaffinity(0))
-    floor = line_round_trip(samples, (processors[0], processors[-1])) if len(processors) > 1 else {"p50_ns": 0.0}
+    if len(processors) < 2:
+        raise Unsupported(
+            "the doorbell's latency is that between two processors, and this process may use one", "allow it another"
+        )
+    floor = line_round_trip(samples, (processors[0], processors[-1]))
     with _die() as (shared, interrupts):
         interrupts.mask(0, True)
         threads = _client(shared).measure(_CODE, samples, cpu=shared.cpu)
