@@ -65,7 +65,13 @@ class Linux:
 
     def ioctl(self, fd: int, request: int, argument: bytearray) -> None:
         """See :class:`Kernel`."""
-        fcntl.ioctl(fd, request, argument, True)
+        while True:
+            try:
+                fcntl.ioctl(fd, request, argument, True)
+                return
+            except InterruptedError:
+                # A signal handler ran and did not raise: wait on, as other blocking calls of Python do (PEP 475).
+                continue
 
     def mmap(self, fd: int, length: int, offset: int) -> Mapping:
         """See :class:`Kernel`."""
