@@ -43,7 +43,7 @@ def generate(segment: Segment, *, columns: int = array.COLUMNS) -> Generated:
         raise CompileError(f"{columns} columns: a partition has 1 to {array.COLUMNS}")
     arguments = {tensor.name: tensor.size for tensor in (*segment.inputs, *segment.outputs)}
     context = tiling.Context(tiling.Machine(columns))
-    by_layer = [_stages(context, layer, number) for number, layer in enumerate(segment.layers)]
+    by_layer = _lowered(context, segment.layers, frozenset(arguments))
     stages = [stage for group in by_layer for stage in group]
     sizes = {tensor.name: tensor.size for layer in segment.layers for tensor in (*layer.inputs, layer.output)}
     offsets, size = workspace(stages, sizes, arguments)
@@ -55,6 +55,23 @@ def generate(segment: Segment, *, columns: int = array.COLUMNS) -> Generated:
         _layer_info(layer, number, group) for number, (layer, group) in enumerate(zip(segment.layers, by_layer, strict=True))
     )
     return Generated(image, size, layers, columns)
+
+
+def _lowered(context: tiling.Context, layers: Sequence[Layer], arguments: frozenset[str]) -> list[list[Stage]]:
+    """The stages of each layer; those of a chain of layers stand with its first."""
+    uses = tiling.Uses.of(layers, arguments)
+    found: list[list[Stage]] = []
+    while len(found) < len(layers):
+        number = len(found)
+        for length in range(tiling.chain_length(layers, number, uses), 1, -1):
+            if tiling.closed(layers, number, number + length, uses):
+                stage = tiling.chain(context, layers[number : number + length], number)
+                if stage is not None:
+                    found += [[_inlined(stage)], *([] for _ in range(length - 1))]
+                    break
+        else:
+            found.append(_stages(context, layers[number], number))
+    return found
 
 
 def _stages(context: tiling.Context, layer: Layer, number: int) -> list[Stage]:
@@ -69,21 +86,19 @@ def _stages(context: tiling.Context, layer: Layer, number: int) -> list[Stage]:
 
 def _inlined(stage: Stage) -> Stage:
     """A stage of one job gets its parameters along with its input, so that only core 0 has to run."""
-    if stage.jobs != 1 or stage.parameters is None:
+    if stage.jobs != 1 or not stage.parameters:
         return stage
-    size = stage.parameters.size
+    size = stage.parameter_size
     steps = tuple(_moved(step, size) for step in stage.job(0, 0))
-    fetches = (stage.parameters, *stage.fetches)
-    return replace(stage, fetches=fetches, parameters=None, job=lambda _y, _x: steps)
+    fetches = (*stage.parameters, *stage.fetches)
+    return replace(stage, fetches=fetches, parameters=(), job=lambda _y, _x: steps)
 
 
 def _moved(step: Step, size: int) -> Step:
     """The step with parameters at the start of the input slot, and the input ``size`` bytes further."""
+    places = {Region.PARAMETERS: 0, Region.INPUT: size}
     moved = tuple(
-        (Region.INPUT, offset if region is Region.PARAMETERS else offset + size)
-        if region is not Region.OUTPUT
-        else (region, offset)
-        for region, offset in step.operands
+        (Region.INPUT, offset + places[region]) if region in places else (region, offset) for region, offset in step.operands
     )
     return replace(step, operands=moved)
 

@@ -126,14 +126,15 @@ class StageColumn:
         return self._out.transfers, enables + bytes(self._out.starts) + wait
 
     def _core_layout(self) -> CoreLayout:
-        at = align(self._stage.parameter_size)
+        scratch = align(self._stage.parameter_size)
+        at = scratch + align(self._stage.scratch)
         inputs = [at + slot * align(self._input) for slot in range(self._slots)]
         at += self._slots * align(self._input)
         outputs = [at + slot * align(self._output) for slot in range(self._slots)]
         at += self._slots * align(self._output)
         if at > array.CORE_DATA_SIZE:
             raise CompileError(f"layer {self._stage.name}: its tiles take {at} bytes; a core has {array.CORE_DATA_SIZE}")
-        return CoreLayout((inputs[0], inputs[-1]), (outputs[0], outputs[-1]), 0)
+        return CoreLayout((inputs[0], inputs[-1]), (outputs[0], outputs[-1]), 0, scratch)
 
     def _core_programs(self) -> None:
         stage, layout = self._stage, self._layout
@@ -145,7 +146,7 @@ class StageColumn:
                 for p in range(stage.passes)
             ]
             tile = array.tile_address(self._out.column, array.FIRST_CORE_ROW + core)
-            code = program(turns, layout, parameters=stage.parameters is not None)
+            code = program(turns, layout, parameters=bool(stage.parameters))
             self._out.transfers.append(Transfer(tile + array.CORE_PROGRAM, code))
             count = self._counts[core]
             bds, starts = b"", []
@@ -238,8 +239,8 @@ class StageColumn:
         mm2s = array.SHIM_MM2S_START
         shim.queue(mm2s, fetches)
         if stage.parameters:
-            tasks = job_tasks(stage.parameters, range(1), 1, stage.passes)
-            shim.queue(mm2s + array.SHIM_CHANNEL_STRIDE, [[(stage.parameters, task)] for task in tasks])
+            parts = [(part, task) for part in stage.parameters for task in job_tasks(part, range(1), 1, stage.passes)]
+            shim.queue(mm2s + array.SHIM_CHANNEL_STRIDE, [[part] for part in parts])
         tasks = job_tasks(stage.store, self._rows, stage.tiles_x, stage.passes)
         shim.queue(array.SHIM_S2MM_START, [[(stage.store, task)] for task in tasks], token=True)
         shim.finish(stage.name)

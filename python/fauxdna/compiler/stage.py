@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from ..abi import array
 from .patterns import Operand
@@ -25,7 +25,8 @@ class Stage:
     """``tiles_y`` x ``tiles_x`` jobs in each of ``passes`` passes.
 
     A job's input is its ``fetches`` one after the other in one slot; its output goes where ``store`` says. ``parameters`` is
-    brought to every core at the beginning of each pass (None: there are none). ``job(y, x)`` gives a tile's instructions.
+    brought to every core at the beginning of each pass, one operand after the other (several only in a single pass).
+    ``job(y, x)`` gives a tile's instructions, which may use ``scratch`` bytes of their own.
     """
 
     name: str
@@ -35,10 +36,9 @@ class Stage:
     passes: int
     fetches: tuple[Operand, ...]
     store: Operand
-    parameters: Operand | None
+    parameters: tuple[Operand, ...]
     job: Callable[[int, int], tuple[Step, ...]]
-    single: bool = field(default=False)
-    """One job only: on core 0 of column 0, all else idle."""
+    scratch: int = 0
 
     @property
     def input_size(self) -> int:
@@ -48,7 +48,7 @@ class Stage:
     @property
     def parameter_size(self) -> int:
         """Bytes of one pass's parameters."""
-        return self.parameters.size if self.parameters else 0
+        return sum(operand.size for operand in self.parameters)
 
     @property
     def jobs(self) -> int:
@@ -66,6 +66,6 @@ class Stage:
         return range(column * self.tiles_y // columns, (column + 1) * self.tiles_y // columns)
 
 
-def memory_needed(input_size: int, output_size: int, parameter_size: int, slots: int) -> int:
-    """Bytes of core data memory that a stage takes."""
-    return align(parameter_size) + slots * (align(input_size) + align(output_size))
+def memory_needed(input_size: int, output_size: int, fixed: int, slots: int) -> int:
+    """Bytes of core data memory that a stage takes; ``fixed`` is its parameters and scratch."""
+    return align(fixed) + slots * (align(input_size) + align(output_size))

@@ -56,8 +56,7 @@ def _lifetimes(stages: Sequence[Stage], sizes: Mapping[str, int], arguments: Map
     buffers: dict[str, _Buffer] = {}
     for index, stage in enumerate(stages):
         reads = [(fetch, stage.tiles_y, stage.tiles_x) for fetch in stage.fetches]
-        if stage.parameters:
-            reads.append((stage.parameters, 1, 1))
+        reads += [(operand, 1, 1) for operand in stage.parameters]
         for operand, tiles_y, tiles_x in [*reads, (stage.store, stage.tiles_y, stage.tiles_x)]:
             low, high = operand.extent(tiles_y, tiles_x)
             name = operand.buffer

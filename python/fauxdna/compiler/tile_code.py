@@ -25,6 +25,7 @@ class Region(Enum):
     INPUT = "input"
     OUTPUT = "output"
     PARAMETERS = "parameters"
+    SCRATCH = "scratch"
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,7 @@ class CoreLayout:
     inputs: tuple[int, int]
     outputs: tuple[int, int]
     parameters: int
+    scratch: int
 
 
 Instruction = tuple[int, tuple[int, ...], bytes]
@@ -55,8 +57,9 @@ def _plain(opcode: Opcode, *words: int) -> Instruction:
 
 def _address(operand: tuple[Region, int], layout: CoreLayout) -> int:
     region, offset = operand
-    if region is Region.PARAMETERS:
-        return OPERAND.encode(offset=layout.parameters + offset)[0]
+    if region in (Region.PARAMETERS, Region.SCRATCH):
+        start = layout.parameters if region is Region.PARAMETERS else layout.scratch
+        return OPERAND.encode(offset=start + offset)[0]
     base = INPUT_REGISTER if region is Region.INPUT else OUTPUT_REGISTER
     return OPERAND.encode(base=base, offset=offset)[0]
 

@@ -20,6 +20,7 @@ from ..ir import (
     Unary,
 )
 from ..stage import Stage
+from .chain import Uses, chain, chain_length, closed
 from .context import Context
 from .conversion import convert
 from .convolution import convolution
@@ -28,7 +29,7 @@ from .grid import Machine
 from .pooling import pool, reduce
 from .transposed import transposed_convolution
 
-__all__ = ["Context", "Machine", "stages"]
+__all__ = ["Context", "Machine", "Uses", "chain", "chain_length", "closed", "stages"]
 
 _RULES: dict[type[Layer], Callable[[Context, Any, int], list[Stage]]] = {
     Conv: convolution,

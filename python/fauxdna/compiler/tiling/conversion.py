@@ -102,7 +102,7 @@ def _part(layer: Convert, number: int, name: str, first: int, run: int, tiles: i
     left = _side(source, first, run, 0, channels, source.pixel_pitch)
     right = _side(output, first, run, channel_offset(layer), channels, channel_bytes_of(layer))
     step = _copy(layer, left, right, run) if source.type is output.type else _converted(layer, left, right, run)
-    return Stage(name, number, tiles, 1, 1, (left.operand,), right.operand, None, lambda _y, _x: (step,))
+    return Stage(name, number, tiles, 1, 1, (left.operand,), right.operand, (), lambda _y, _x: (step,))
 
 
 def channel_bytes_of(layer: Convert) -> int:

@@ -90,24 +90,34 @@ def blocks(channels: int, block: int) -> tuple[int, ...]:
     return tuple(min(index * block, channels - block) for index in range(count))
 
 
-def convolution(context: Context, layer: Conv, number: int) -> list[Stage]:
-    """The stages of a convolution."""
+def convolution(context: Context, layer: Conv, number: int, grid: Grid | None = None) -> list[Stage]:
+    """The stages of a convolution; with ``grid`` given, its tiles, with all channels in one pass."""
     layer = upright(layer)
-    if layer.groups == layer.inputs[0].channels == layer.weights.shape[0] and layer.weight_zero == 0 and layer.groups > 1:
-        return [_depthwise(context, layer, number)]
-    return [_dense(context, layer, number)]
+    if is_depthwise(layer):
+        return [_depthwise(context, layer, number, grid)]
+    return [_dense(context, layer, number, grid)]
 
 
-def _is_flat(layer: Conv) -> bool:
+def is_depthwise(layer: Conv) -> bool:
+    """Whether each output channel sees one input channel, its own."""
+    return layer.groups == layer.inputs[0].channels == layer.weights.shape[0] and layer.weight_zero == 0 and layer.groups > 1
+
+
+def is_flat(layer: Conv) -> bool:
+    """Whether each output pixel sees one input pixel, its own."""
+    if is_depthwise(layer):
+        return False
     same = layer.inputs[0].width == layer.output.width and layer.inputs[0].height == layer.output.height
     return layer.weights.shape[2:] == (1, 1) and layer.strides == (1, 1) and not any(layer.pads) and same
 
 
-def _dense(context: Context, layer: Conv, number: int) -> Stage:
+def _dense(context: Context, layer: Conv, number: int, given: Grid | None) -> Stage:
     weights = dense(layer)
     _, inner, height, width = weights.shape
     element = ELEMENT_BYTES[layer.output.type]
     total = channel_bytes(layer) // element
+    if given is not None:
+        return _dense_stage(context, layer, number, weights, total, given)
     source, taps = layer.inputs[0], height * width
     pitch = source.pixel_pitch
     y, x = axes(layer)
@@ -117,7 +127,7 @@ def _dense(context: Context, layer: Conv, number: int) -> Stage:
         passes = len(blocks(total, block))
         fixed = align(packed_size(block, inner, taps)) + align(8 * round_up(block, LANES) + 256)
         pixel_ns = packed_size(block, inner, taps) * MAC_NS
-        if _is_flat(layer):
+        if is_flat(layer):
             count = source.height * source.width
             try:
                 grid = flat(layer.name, count, pitch, block * element, fixed, context.machine, passes=passes)
@@ -171,9 +181,7 @@ def _dense_stage(context: Context, layer: Conv, number: int, weights: npt.NDArra
     parameters = [padded(block_bytes) for block_bytes in parameters]
     output_offset = align(packed_size(block, inner, height * width))
     y, x = axes(layer)
-    if _is_flat(layer):
-        count = source.height * source.width
-        y, x = Axis(1, 1, 1, 1, 1, 0), Axis(count, count, 1, 1, 1, 0)
+    if is_flat(layer):
         # Runs of pixels lie one after the other, as rows do.
         y = Axis(grid.tiles_y, grid.tiles_y, 1, 1, 1, 0)
         x = Axis(grid.width, grid.width, 1, 1, 1, 0)
@@ -221,17 +229,22 @@ def _dense_stage(context: Context, layer: Conv, number: int, weights: npt.NDArra
             out_pitch,
             tuple(start * element for start in starts),
         ),
-        context.constant(parameters),
+        (context.constant(parameters),),
         lambda tile_y, tile_x: (*window.fills(tile_y, tile_x, zero), step),
     )
 
 
-def _depthwise(context: Context, layer: Conv, number: int) -> Stage:
-    source, output = layer.inputs[0], layer.output
+def _depthwise(context: Context, layer: Conv, number: int, given: Grid | None) -> Stage:
+    total = round_up(layer.inputs[0].channels, 4)
+    block, grid = (total, given) if given is not None else _depthwise_grid(context, layer)
+    return _depthwise_stage(context, layer, number, block, grid)
+
+
+def _depthwise_grid(context: Context, layer: Conv) -> tuple[int, Grid]:
+    """Channels of one pass, and its tiles."""
     kernel_height, kernel_width = layer.weights.shape[2:]
-    taps, channels = kernel_height * kernel_width, source.channels
-    element = ELEMENT_BYTES[output.type]
-    total = round_up(channels, 4)
+    taps, element = kernel_height * kernel_width, ELEMENT_BYTES[layer.output.type]
+    total = round_up(layer.inputs[0].channels, 4)
     y, x = axes(layer)
     best: tuple[float, int, Grid] | None = None
     for count in range(1, 7):
@@ -253,8 +266,15 @@ def _depthwise(context: Context, layer: Conv, number: int) -> Stage:
             f"layer {layer.name}: no tile of its {kernel_height} x {kernel_width} depthwise convolution fits into a core's "
             f"{array.CORE_DATA_SIZE} bytes; leave the layer to the CPU"
         )
-    _, block, grid = best
-    starts = blocks(total, block)
+    return best[1:]
+
+
+def _depthwise_stage(context: Context, layer: Conv, number: int, block: int, grid: Grid) -> Stage:
+    source, output = layer.inputs[0], layer.output
+    kernel_height, kernel_width = layer.weights.shape[2:]
+    taps, element = kernel_height * kernel_width, ELEMENT_BYTES[output.type]
+    y, x = axes(layer)
+    starts = blocks(round_up(source.channels, 4), block)
     lanes = round_up(block, LANES)
     parameters = []
     for start in starts:
@@ -301,6 +321,6 @@ def _depthwise(context: Context, layer: Conv, number: int) -> Stage:
             block * element,
             tuple(start * element for start in starts),
         ),
-        context.constant(parameters),
+        (context.constant(parameters),),
         lambda tile_y, tile_x: (*window.fills(tile_y, tile_x, zero), step),
     )

@@ -24,19 +24,25 @@ def _runs(buffer: str, grid: Grid, pitch: int) -> Operand:
 
 
 def _stage(
-    context: Context, layer: Layer, number: int, grid: Grid, step: Step, fetches: tuple[Operand, ...], parameters: Operand | None
+    context: Context,
+    layer: Layer,
+    number: int,
+    grid: Grid,
+    step: Step,
+    fetches: tuple[Operand, ...],
+    parameters: tuple[Operand, ...],
 ) -> list[Stage]:
     run = Grid(1, grid.width, grid.tiles_y, 1)
     target = store(layer.output.name, run, grid.width, layer.output.pixel_pitch, channel_offset(layer), channel_bytes(layer))
     return [Stage(layer.name, number, grid.tiles_y, 1, 1, fetches, target, parameters, lambda _y, _x: (step,))]
 
 
-def table(context: Context, layer: Table, number: int) -> list[Stage]:
-    """The stage of a look-up table."""
+def table(context: Context, layer: Table, number: int, given: Grid | None = None) -> list[Stage]:
+    """The stage of a look-up table; with ``given``, over its runs."""
     source, pitch, out_pitch = layer.inputs[0], layer.inputs[0].pixel_pitch, channel_bytes(layer)
     wide = layer.output.type is ElementType.F32
     block = padded(np.ascontiguousarray(layer.table, dtype=np.float32 if wide else np.uint8).tobytes())
-    grid = flat(layer.name, pixels(source), pitch, out_pitch, len(block), context.machine)
+    grid = given or flat(layer.name, pixels(source), pitch, out_pitch, len(block), context.machine)
     # Pixels without gaps are one long row.
     dense = out_pitch == pitch * ELEMENT_BYTES[layer.output.type]
     rows, elements = (1, grid.width * pitch) if dense else (grid.width, source.channels)
@@ -48,11 +54,11 @@ def table(context: Context, layer: Table, number: int) -> list[Stage]:
         out_type=int(ElementType.F32 if wide else ElementType.U8),
     )
     step = Step(Opcode.TABLE, descriptor, ((Region.INPUT, 0), (Region.PARAMETERS, 0), (Region.OUTPUT, 0)))
-    return _stage(context, layer, number, grid, step, (_runs(source.name, grid, pitch),), context.constant([block]))
+    return _stage(context, layer, number, grid, step, (_runs(source.name, grid, pitch),), (context.constant([block]),))
 
 
-def binary(context: Context, layer: Binary, number: int) -> list[Stage]:
-    """The stage of a two-operand layer; a broadcast operand is brought once, as parameters."""
+def binary(context: Context, layer: Binary, number: int, given: Grid | None = None) -> list[Stage]:
+    """The stage of a two-operand layer, with ``given`` over its runs; a broadcast operand is brought once, as parameters."""
     a, b = layer.inputs
     pitch, out_pitch = a.pixel_pitch, channel_bytes(layer)
     spread = layer.broadcast in (Broadcast.ROW, Broadcast.SCALAR)
@@ -63,7 +69,7 @@ def binary(context: Context, layer: Binary, number: int) -> list[Stage]:
             f"layer {layer.name}: operands of {a.height} x {a.width} and {b.height} x {b.width} pixels need a broadcast that has "
             "no tile form; leave the layer to the CPU"
         )
-    grid = flat(layer.name, pixels(a), pitch + streamed, out_pitch, fixed, context.machine)
+    grid = given or flat(layer.name, pixels(a), pitch + streamed, out_pitch, fixed, context.machine)
     sizes = [ELEMENT_BYTES[tensor.type] for tensor in (a, b, layer.output)]
     # Where all pixels have the same elements, gaps included, a run is one row.
     same = pitch // sizes[0] == out_pitch // sizes[2] and (
@@ -94,10 +100,10 @@ def binary(context: Context, layer: Binary, number: int) -> list[Stage]:
     first = _runs(a.name, grid, pitch)
     if spread:
         step = Step(Opcode.BINARY, descriptor, ((Region.INPUT, 0), (Region.PARAMETERS, 0), (Region.OUTPUT, 0)))
-        parameters = Operand(b.name, 0, b.pixel_pitch, (), 0, 0)
+        parameters = (Operand(b.name, 0, b.pixel_pitch, (), 0, 0),)
         return _stage(context, layer, number, grid, step, (first,), parameters)
     step = Step(Opcode.BINARY, descriptor, ((Region.INPUT, 0), (Region.INPUT, grid.width * pitch), (Region.OUTPUT, 0)))
-    return _stage(context, layer, number, grid, step, (first, _runs(b.name, grid, b.pixel_pitch)), None)
+    return _stage(context, layer, number, grid, step, (first, _runs(b.name, grid, b.pixel_pitch)), ())
 
 
 def unary(context: Context, layer: Unary, number: int) -> list[Stage]:
@@ -116,7 +122,7 @@ def unary(context: Context, layer: Unary, number: int) -> list[Stage]:
         beta=layer.beta,
     )
     step = Step(Opcode.UNARY, descriptor, _PLAIN)
-    return _stage(context, layer, number, grid, step, (_runs(source.name, grid, pitch),), None)
+    return _stage(context, layer, number, grid, step, (_runs(source.name, grid, pitch),), ())
 
 
 def normalise(context: Context, layer: Normalise, number: int) -> list[Stage]:
@@ -140,22 +146,25 @@ def normalise(context: Context, layer: Normalise, number: int) -> list[Stage]:
     )
     region = Region.PARAMETERS if block else Region.INPUT
     step = Step(Opcode.NORMALISE, descriptor, ((Region.INPUT, 0), (region, 0), (Region.OUTPUT, 0)))
-    parameters = context.constant([block]) if block else None
+    parameters = (context.constant([block]),) if block else ()
     return _stage(context, layer, number, grid, step, (_runs(source.name, grid, pitch),), parameters)
 
 
-def resize(context: Context, layer: Resize, number: int) -> list[Stage]:
-    """The stage of a nearest-neighbour enlargement."""
+def resize(context: Context, layer: Resize, number: int, given: Grid | None = None) -> list[Stage]:
+    """The stage of a nearest-neighbour enlargement; with ``given``, over its tiles of input pixels."""
     source, output, pitch = layer.inputs[0], layer.output, layer.inputs[0].pixel_pitch
     rows, columns = layer.factors
 
     def sizes(height: int, width: int) -> tuple[int, int]:
         return height * width * pitch, height * rows * width * columns * pitch
 
-    found = windows(source.height, source.width, sizes, 0, context.machine, pixel_ns=pitch * rows * columns * ELEMENT_NS)
-    if found is None:
+    grid = given
+    if grid is None:
+        pixel_ns = pitch * rows * columns * ELEMENT_NS
+        found = windows(source.height, source.width, sizes, 0, context.machine, pixel_ns=pixel_ns)
+        grid = found.grid if found else None
+    if grid is None:
         raise CompileError(f"layer {layer.name}: an enlarged pixel does not fit into a core; leave the layer to the CPU")
-    grid = found.grid
     y, x = (Axis(size, size, 1, 1, 1, 0) for size in (source.height, source.width))
     window = Window(y, x, grid, pitch, pitch)
     out_row = grid.width * columns * pitch
@@ -169,4 +178,4 @@ def resize(context: Context, layer: Resize, number: int) -> list[Stage]:
     large = Grid(grid.height * rows, grid.width * columns, grid.tiles_y, grid.tiles_x)
     target = store(output.name, large, output.width, output.pixel_pitch, channel_offset(layer), channel_bytes(layer))
     fetch = window.operand(source.name)
-    return [Stage(layer.name, number, grid.tiles_y, grid.tiles_x, 1, (fetch,), target, None, lambda _y, _x: steps)]
+    return [Stage(layer.name, number, grid.tiles_y, grid.tiles_x, 1, (fetch,), target, (), lambda _y, _x: steps)]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from ...abi import array
 from ..errors import CompileError
-from ..stage import memory_needed
+from ..stage import align, memory_needed
 
 CORES = array.CORE_ROWS
 JOB_BYTES_MIN = 4096
@@ -53,15 +53,29 @@ def divisors(value: int) -> list[int]:
     return [d for d in range(1, value + 1) if value % d == 0]
 
 
-def flat(name: str, pixels: int, input_bytes: int, output_bytes: int, fixed: int, machine: Machine, *, passes: int = 1) -> Grid:
-    """Cuts ``pixels`` into equal runs (the last may reach beyond the end); ``fixed`` bytes of parameters stay in the core."""
+def flat(
+    name: str,
+    pixels: int,
+    input_bytes: int,
+    output_bytes: int,
+    fixed: int,
+    machine: Machine,
+    *,
+    passes: int = 1,
+    scratch: int = 0,
+) -> Grid:
+    """Cuts ``pixels`` into equal runs (the last may reach beyond the end).
+
+    ``fixed`` bytes of parameters stay in the core; each pixel also takes ``scratch`` bytes while its job runs.
+    """
     each = input_bytes + output_bytes
     least = -(-JOB_BYTES_MIN // each)
     for rounds in range(1, pixels + 1):
         count = max(-(-pixels // (machine.cores * rounds)), min(least, pixels))
         tiles = -(-pixels // count)
         slots = machine.slots(tiles, 1, passes)
-        fits = memory_needed(count * input_bytes, count * output_bytes, fixed, slots) <= array.CORE_DATA_SIZE
+        held = fixed + align(count * scratch)
+        fits = memory_needed(count * input_bytes, count * output_bytes, held, slots) <= array.CORE_DATA_SIZE
         if fits and (count * each <= SLOT_BYTES_MAX or count == 1):
             return Grid(1, count, tiles, 1)
         if count == 1:
@@ -95,37 +109,44 @@ def windows(
     *,
     passes: int = 1,
     pixel_ns: float,
+    scratch: int = 0,
+    full_width: bool = False,
 ) -> Candidate | None:
     """The cheapest tiling of ``height`` x ``width`` outputs, or None if nothing fits.
 
     ``sizes(tile height, tile width)`` gives a job's input and output bytes; ``pixel_ns`` is the cost of one output pixel's
-    arithmetic in one pass. Tile widths divide the width, so that only rows below the last reach beyond the tensor.
+    arithmetic in one pass; ``scratch`` bytes for each are needed while a job runs. Tile widths divide the width (``full_width``:
+    are the width), so that only rows below the last reach beyond the tensor.
     """
-    return min(_tilings(height, width, sizes, fixed, machine, passes, pixel_ns), key=lambda c: c.cost, default=None)
+    widths = [width] if full_width else divisors(width)
+    found = (_tilings(height, width, across, sizes, fixed, machine, passes, pixel_ns, scratch) for across in widths)
+    return min((c for candidates in found for c in candidates), key=lambda c: c.cost, default=None)
 
 
 def _tilings(
     height: int,
     width: int,
+    tile_width: int,
     sizes: Callable[[int, int], tuple[int, int]],
     fixed: int,
     machine: Machine,
     passes: int,
     pixel_ns: float,
+    scratch: int,
 ) -> Iterator[Candidate]:
-    for tile_width in divisors(width):
-        tiles_x = width // tile_width
-        for tile_height in heights(height):
-            tiles_y = -(-height // tile_height)
-            input_size, output_size = sizes(tile_height, tile_width)
-            if input_size + output_size > SLOT_BYTES_MAX and tile_height > 1:
-                continue
-            slots = machine.slots(tiles_y, tiles_x, passes)
-            if memory_needed(input_size, output_size, fixed, slots) > array.CORE_DATA_SIZE:
-                continue
-            jobs = tiles_y * tiles_x * passes
-            compute = tiles_y * tile_height * width * passes * pixel_ns
-            # A last round that leaves cores idle costs simulated time only, so it weighs little.
-            idle = -(-jobs // machine.cores) * machine.cores / jobs - 1
-            cost = compute * (1 + 0.1 * idle) + jobs * (JOB_NS + (input_size + output_size) * BYTE_NS)
-            yield Candidate(Grid(tile_height, tile_width, tiles_y, tiles_x), cost)
+    tiles_x = width // tile_width
+    for tile_height in heights(height):
+        tiles_y = -(-height // tile_height)
+        input_size, output_size = sizes(tile_height, tile_width)
+        if input_size + output_size > SLOT_BYTES_MAX and tile_height > 1:
+            return
+        slots = machine.slots(tiles_y, tiles_x, passes)
+        held = fixed + align(tile_height * tile_width * scratch)
+        if memory_needed(input_size, output_size, held, slots) > array.CORE_DATA_SIZE:
+            continue
+        jobs = tiles_y * tiles_x * passes
+        compute = tiles_y * tile_height * width * passes * pixel_ns
+        # A last round that leaves cores idle costs simulated time only, so it weighs little.
+        idle = -(-jobs // machine.cores) * machine.cores / jobs - 1
+        cost = compute * (1 + 0.1 * idle) + jobs * (JOB_NS + (input_size + output_size) * BYTE_NS)
+        yield Candidate(Grid(tile_height, tile_width, tiles_y, tiles_x), cost)

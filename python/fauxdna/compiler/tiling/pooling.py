@@ -22,15 +22,14 @@ from .context import (
     round_up,
 )
 from .convolution import DEPTHWISE_MAC_NS
-from .grid import flat, windows
+from .grid import Grid, flat, windows
 from .window import Axis, Window, store
 
 
-def pool(context: Context, layer: Pool, number: int) -> list[Stage]:
-    """The stage of a pooling layer."""
+def pool(context: Context, layer: Pool, number: int, given: Grid | None = None) -> list[Stage]:
+    """The stage of a pooling layer; with ``given``, over its tiles."""
     source, output = layer.inputs[0], layer.output
-    y = Axis(source.height, output.height, layer.kernel[0], layer.strides[0], 1, layer.pads[0])
-    x = Axis(source.width, output.width, layer.kernel[1], layer.strides[1], 1, layer.pads[1])
+    y, x = axes(layer)
     pitch, out_pitch = source.pixel_pitch, channel_bytes(layer)
     block = output_parameters(layer.stage, None, np.arange(source.channels))
 
@@ -38,10 +37,12 @@ def pool(context: Context, layer: Pool, number: int) -> list[Stage]:
         return y.reach(rows) * x.reach(columns) * pitch, rows * columns * out_pitch
 
     pixel_ns = pitch * y.kernel * x.kernel * DEPTHWISE_MAC_NS
-    found = windows(y.out, x.out, sizes, len(padded(block)), context.machine, pixel_ns=pixel_ns)
-    if found is None:
+    grid = given
+    if grid is None:
+        found = windows(y.out, x.out, sizes, len(padded(block)), context.machine, pixel_ns=pixel_ns)
+        grid = found.grid if found else None
+    if grid is None:
         raise CompileError(f"layer {layer.name}: no tile of its pooling windows fits into a core; leave the layer to the CPU")
-    grid = found.grid
     window = Window(y, x, grid, pitch, pitch)
     fields = output_fields(layer.stage, output.type, None)
     if layer.kind is PoolKind.MAX:
@@ -79,10 +80,17 @@ def pool(context: Context, layer: Pool, number: int) -> list[Stage]:
             1,
             (window.operand(source.name),),
             store(output.name, grid, output.width, output.pixel_pitch, channel_offset(layer), out_pitch),
-            context.constant([padded(block)]) if block else None,
+            (context.constant([padded(block)]),) if block else (),
             lambda tile_y, tile_x: (*window.fills(tile_y, tile_x, outside), step),
         )
     ]
+
+
+def axes(layer: Pool) -> tuple[Axis, Axis]:
+    """The layer's two axes."""
+    source, output = layer.inputs[0], layer.output
+    y = Axis(source.height, output.height, layer.kernel[0], layer.strides[0], 1, layer.pads[0])
+    return y, Axis(source.width, output.width, layer.kernel[1], layer.strides[1], 1, layer.pads[1])
 
 
 def reduce(context: Context, layer: Reduce, number: int) -> list[Stage]:
@@ -97,7 +105,7 @@ def reduce(context: Context, layer: Reduce, number: int) -> list[Stage]:
     if grid.tiles_y == 1:
         step = _sum(count, channels, pitch, source.type, layer.in_zero, fields, parameters=bool(block))
         fetch = Operand(source.name, 0, count * pitch, (), 0, 0)
-        parameters = context.constant([block]) if block else None
+        parameters = (context.constant([block]),) if block else ()
         return [Stage(layer.name, number, 1, 1, 1, (fetch,), result, parameters, lambda _y, _x: (step,))]
     run, tiles, sums = grid.width, grid.tiles_y, 4 * channels
     plain: dict[str, object] = {"out_type": int(ElementType.S32), "requantise": int(Requantise.NONE)}
@@ -118,12 +126,12 @@ def reduce(context: Context, layer: Reduce, number: int) -> list[Stage]:
         1,
         (Operand(source.name, 0, run * pitch, (), run * pitch, 0),),
         Operand(buffer, 0, sums, (), sums, 0),
-        None,
+        (),
         lambda y, _x: last if y == tiles - 1 else (partial,),
     )
     step = _sum(tiles, channels, sums, ElementType.S32, 0, fields, parameters=bool(block))
     fetch = Operand(buffer, 0, tiles * sums, (), 0, 0)
-    parameters = context.constant([block]) if block else None
+    parameters = (context.constant([block]),) if block else ()
     return [first, Stage(layer.name, number, 1, 1, 1, (fetch,), result, parameters, lambda _y, _x: (step,))]
 
 

@@ -14,7 +14,7 @@ from ..stage import Stage, align
 from ..tile_code import Region, Step
 from .context import Context, byte, channel_bytes, channel_offset, output_fields, output_parameters, padded
 from .convolution import packed, packed_size
-from .grid import MAC_NS, windows
+from .grid import MAC_NS, Grid, windows
 from .window import Axis, Window, store
 
 
@@ -41,20 +41,19 @@ def phases(kernel: int, stride: int, pad: int) -> list[Phase]:
     return found
 
 
-def transposed_convolution(context: Context, layer: ConvTranspose, number: int) -> list[Stage]:
-    """The stage of a transposed convolution."""
+def transposed_convolution(context: Context, layer: ConvTranspose, number: int, given: Grid | None = None) -> list[Stage]:
+    """The stage of a transposed convolution; with ``given``, over its tiles of input pixels."""
     source, output = layer.inputs[0], layer.output
     inner, out, kernel_height, kernel_width = layer.weights.shape
     stride_y, stride_x = layer.strides
     rows, columns = phases(kernel_height, stride_y, layer.pads[0]), phases(kernel_width, stride_x, layer.pads[1])
+    y, x = axes(layer)
     if not all(phase.taps for phase in rows + columns) or output.width % stride_x:
         raise CompileError(
             f"layer {layer.name}: a {kernel_height} x {kernel_width} transposed convolution with strides {layer.strides} to a "
             f"width of {output.width} has no tile form (kernels must cover the strides, which must divide the width); "
             "leave the layer to the CPU"
         )
-    y = _axis(source.height, output.height, stride_y, rows)
-    x = _axis(source.width, output.width, stride_x, columns)
     element, pitch = ELEMENT_BYTES[output.type], source.pixel_pitch
     out_pitch = channel_bytes(layer)
     weights_size = sum(align(packed_size(out, inner, len(a.taps) * len(b.taps))) for a in rows for b in columns)
@@ -63,12 +62,14 @@ def transposed_convolution(context: Context, layer: ConvTranspose, number: int) 
     def sizes(height: int, width: int) -> tuple[int, int]:
         return y.reach(height) * x.reach(width) * pitch, height * stride_y * width * stride_x * out_pitch
 
-    found = windows(y.out, x.out, sizes, fixed, context.machine, pixel_ns=weights_size * MAC_NS)
-    if found is None:
+    grid = given
+    if grid is None:
+        found = windows(y.out, x.out, sizes, fixed, context.machine, pixel_ns=weights_size * MAC_NS)
+        grid = found.grid if found else None
+    if grid is None:
         raise CompileError(
             f"layer {layer.name}: {weights_size} bytes of weights and one tile do not fit into a core; leave the layer to the CPU"
         )
-    grid = found.grid
     window = Window(y, x, grid, pitch, pitch)
     out_row = grid.width * stride_x * out_pitch
     block, steps = b"", []
@@ -107,7 +108,7 @@ def transposed_convolution(context: Context, layer: ConvTranspose, number: int) 
         for descriptor, start, at, to in steps
     )
     zero = byte(layer.in_zero)
-    large = type(grid)(grid.height * stride_y, grid.width * stride_x, grid.tiles_y, grid.tiles_x)
+    large = Grid(grid.height * stride_y, grid.width * stride_x, grid.tiles_y, grid.tiles_x)
     return [
         Stage(
             layer.name,
@@ -117,10 +118,17 @@ def transposed_convolution(context: Context, layer: ConvTranspose, number: int) 
             1,
             (window.operand(source.name),),
             store(output.name, large, output.width, output.pixel_pitch, channel_offset(layer), out_pitch // element * element),
-            context.constant([block]),
+            (context.constant([block]),),
             lambda tile_y, tile_x: (*window.fills(tile_y, tile_x, zero), *job),
         )
     ]
+
+
+def axes(layer: ConvTranspose) -> tuple[Axis, Axis]:
+    """The windows of blocks of one output of each phase."""
+    (rows, columns), (stride_y, stride_x) = layer.weights.shape[2:], layer.strides
+    y = _axis(layer.inputs[0].height, layer.output.height, stride_y, phases(rows, stride_y, layer.pads[0]))
+    return y, _axis(layer.inputs[0].width, layer.output.width, stride_x, phases(columns, stride_x, layer.pads[1]))
 
 
 def _axis(size: int, out: int, stride: int, found: list[Phase]) -> Axis:
