@@ -269,6 +269,20 @@ def test_contexts_need_bus_mastering(machine: Machine) -> None:
     assert "COMMAND bit 2" in machine.errors()
 
 
+def test_contexts_end_when_bus_mastering_does(machine: Machine) -> None:
+    """Clearing COMMAND bit 2 is how a host makes sure that a function touches its memory no more."""
+    _, _, bus = machine.started_vf()
+    enable(bus)
+    channel = Mailbox(bus)
+    partition = channel.call("CREATE_PARTITION", column_count=3).partition_id
+    channel.call("CREATE_HW_CONTEXT", partition_id=partition, request_num_tiles=4)
+    bus.region_write(Region.CONFIG, 4, b"\x02\x00")
+    assert machine.engine.contexts == {}
+    assert "1 contexts end" in machine.errors()
+    enable(bus)
+    assert channel.call("CREATE_HW_CONTEXT", partition_id=partition, request_num_tiles=4).status == SUCCESS
+
+
 def test_destroyed_doorbell_pages_are_cleared(machine: Machine) -> None:
     _, _, bus = machine.started_vf()
     enable(bus)

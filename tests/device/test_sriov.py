@@ -70,6 +70,15 @@ def test_vf_enable_with_a_count_that_cannot_be(machine: Machine, count: int) -> 
     assert len(machine.die.functions()) == 1
 
 
+def test_vf_bars_answer_while_vf_memory_space_is_on(machine: Machine) -> None:
+    pf, _, vf = machine.started_vf()
+    pf.region_write(Region.CONFIG, CAPABILITY + 0x08, struct.pack("<H", 0x1))
+    assert read32(vf, Region.BAR2, 0) == 0xFFFFFFFF
+    assert vf.region_read(Region.CONFIG, 0, 2) == b"\x22\x10"
+    pf.region_write(Region.CONFIG, CAPABILITY + 0x08, struct.pack("<H", 0x9))
+    assert read32(vf, Region.BAR2, 0) == 1
+
+
 def test_a_removed_vf_reads_all_ones(machine: Machine) -> None:
     pf, _, vf = machine.started_vf()
     enable(vf)

@@ -73,6 +73,8 @@ class Die:
                 self._lock,
                 vanish=self._vf_vanishes,
                 appear=self._vf_appears,
+                quiesce=self._vf_quiesces,
+                memory_space=self.pf.vf_memory_enabled,
                 kick=self.engine.kick,
             )
             self.vfs.append(vf)
@@ -122,6 +124,10 @@ class Die:
     def _vf_appears(self, vf: VirtualFunction) -> None:
         if self.firmware is not None:
             self.firmware.vf_appeared(vf)
+
+    def _vf_quiesces(self, vf: VirtualFunction) -> None:
+        if self.firmware is not None:
+            self.firmware.vf_quiesced(vf)
 
     def _vf_vanishes(self, vf: VirtualFunction) -> None:
         if self.firmware is not None:

@@ -69,6 +69,11 @@ class Function(ABC):
         """A doorbell page was written through the bus and not through a mapping."""
 
     @property
+    def memory_enabled(self) -> bool:
+        """Whether the BARs answer."""
+        return self.config.memory_enabled
+
+    @property
     def removed(self) -> bool:
         """A removed function reads all ones."""
         return self._removed
@@ -91,7 +96,7 @@ class Function(ABC):
                 return bytes([pci.DEVICE_ABSENT]) * length
             if region == Region.CONFIG:
                 return self.config.read(offset, length)
-            if not self.config.memory_enabled:
+            if not self.memory_enabled:
                 return bytes([pci.DEVICE_ABSENT]) * length
             if region == _SRAM:
                 return self.sram.read(offset, length)
@@ -106,8 +111,8 @@ class Function(ABC):
                 return
             if region == Region.CONFIG:
                 self._write_config(offset, data)
-            elif not self.config.memory_enabled:
-                self.log.warning(f"write to {region.name} dropped: memory space is off; set COMMAND bit 1")
+            elif not self.memory_enabled:
+                self.log.warning(f"write to {region.name} dropped: memory space is off; set COMMAND bit 1 (and VF MSE for a VF)")
             elif region == _SRAM:
                 self.sram.write(offset, data)
                 if offset + len(data) > bars.DOORBELLS:

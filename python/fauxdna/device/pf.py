@@ -52,6 +52,10 @@ class PhysicalFunction(Function):
         self._blocks[bars.PSP_BAR] = blocks.psp
         self._blocks[bars.SMU_BAR] = blocks.smu
 
+    def vf_memory_enabled(self) -> bool:
+        """Whether the BARs of VFs answer."""
+        return bool(self.config.get(SRIOV_CONTROL, 2) & pci.SRIOV_VF_MEMORY_ENABLE)
+
     def before_reset(self) -> None:
         """Firmware stops, and PSP and SMU forget. The VFs go when VF Enable is cleared."""
         if self._own is not None:

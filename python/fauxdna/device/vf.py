@@ -24,12 +24,21 @@ class VirtualFunction(Function):
         *,
         vanish: Callable[[VirtualFunction], None],
         appear: Callable[[VirtualFunction], None],
+        quiesce: Callable[[VirtualFunction], None],
+        memory_space: Callable[[], bool],
         kick: Callable[[], None],
     ) -> None:
         super().__init__(bdf, index, ConfigSpace(pci.DEVICE_VF, bars.VF_BAR_SIZES), bars.VF_BAR_SIZES, log, lock)
         self._vanish = vanish
         self._appear = appear
+        self._quiesce = quiesce
+        self._memory_space = memory_space
         self._kick = kick
+
+    @property
+    def memory_enabled(self) -> bool:
+        """Its own COMMAND bit and the PF's VF Memory Space Enable."""
+        return super().memory_enabled and self._memory_space()
 
     def before_reset(self) -> None:
         """Firmware forgets what the VF had."""
@@ -40,7 +49,9 @@ class VirtualFunction(Function):
         self._appear(self)
 
     def on_config(self) -> None:
-        """A VF's configuration space controls nothing else."""
+        """Without bus mastering there is no DMA, so contexts end."""
+        if not self.config.master_enabled:
+            self._quiesce(self)
 
     def on_doorbell(self) -> None:
         """Wakes the engine."""

@@ -78,6 +78,13 @@ class ManagementFirmware:
         """A VF left the bus, or is about to be reset."""
         self._close_vf(self.state.vfs.pop(vf.index))
 
+    def vf_quiesced(self, vf: VirtualFunction) -> None:
+        """A VF may not do DMA any more."""
+        state = self.state.vfs.get(vf.index)
+        if state is not None and state.contexts:
+            state.log.warning(f"bus mastering was switched off: {len(state.contexts)} contexts end")
+            contexts.destroy_all(self.state, state)
+
     def _open_vf(self, vf: VfState) -> None:
         vf.function.mailbox.start(self._protocol, partial(self._handle, vf.function, vf))
 
