@@ -8,6 +8,8 @@ import os
 
 import pytest
 from fake_bus import FakeBus
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from fauxdna.abi.uapi import MAP_OFFSET_BASE, BoType
 from fauxdna.bus import BusError
@@ -158,3 +160,30 @@ def test_addresses_are_first_fit_aligned_and_coalesce() -> None:
 
 def test_addresses_start_above_4_gib(manager: BufferManager) -> None:
     assert manager.create(1, BoType.SHARE, MemfdStore()).address == ADDRESS_BASE
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.tuples(st.integers(1, 5), st.sampled_from([1, 2, 4]), st.integers(0, 20)), max_size=60))
+def test_addresses_never_overlap_and_all_come_back(steps: list[tuple[int, int, int]]) -> None:
+    low, high = 0x100000, 0x140000
+    space = AddressAllocator(low, high)
+    taken: dict[int, int] = {}
+    for pages, alignment, release in steps:
+        try:
+            start = space.allocate(pages * 4096, alignment * 4096)
+        except OutOfSpace:
+            assert sum(taken.values()) > 0
+        else:
+            end = start + pages * 4096
+            assert low <= start < end <= high
+            assert start % (alignment * 4096) == 0
+            assert all(end <= other or other + length <= start for other, length in taken.items())
+            taken[start] = pages * 4096
+        if release < len(taken):
+            address = sorted(taken)[release]
+            space.free(address)
+            del taken[address]
+        assert space.taken == sum(taken.values())
+    for address in taken:
+        space.free(address)
+    assert space.allocate(high - low) == low

@@ -5,9 +5,12 @@ from __future__ import annotations
 import errno
 import os
 import struct
+from contextlib import suppress
 
 import pytest
 from fake_bus import FakeBus
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from fauxdna.abi.mailbox import TOMBSTONE
 from fauxdna.bus import Region
@@ -23,8 +26,8 @@ I2X = Ring(head=0x10C, tail=0x108, start=0x2000, size=256)
 class Firmware:
     """Answers each message with its payload, when told to."""
 
-    def __init__(self) -> None:
-        self.bus = FakeBus()
+    def __init__(self, bus: FakeBus | None = None) -> None:
+        self.bus = bus or FakeBus()
         table = Registers(self.bus, Region.BAR1)
         self.vector = Vector(self.bus, table, 0, 0)
         self.channel = Channel(Registers(self.bus, Region.BAR0), Registers(self.bus, Region.BAR2), X2I, I2X, self.vector)
@@ -181,3 +184,41 @@ def test_a_vector_is_masked_unless_someone_waits(firmware: Firmware) -> None:
     assert firmware.vector.wait(done, None)
     assert seen == [1, 0, 0]
     assert firmware.bus.read32(Region.BAR1, control) == 1
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.binary(min_size=0, max_size=64), st.integers(0, 300), st.integers(0, 256).map(lambda at: at & ~3))
+def test_a_hostile_device_gets_named_errors_and_no_hang(data: bytes, tail: int, head: int) -> None:
+    bus = FakeBus()
+    bus.poke32(Region.BAR0, I2X.head, head)
+    firmware = Firmware(bus)
+    pending = firmware.channel.send(1, bytes(4))
+    at = I2X.start + head
+    firmware.bus.memory[Region.BAR2][at : at + len(data)] = data
+    firmware.bus.poke32(Region.BAR0, I2X.tail, tail)
+    with suppress(DeviceError):
+        pending.wait(0.001)
+    firmware.vector.close()
+    assert 0 <= firmware.bus.read32(Region.BAR0, I2X.head) <= I2X.size
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.tuples(st.integers(1, 20), st.booleans()), max_size=60))
+def test_messages_are_never_lost_or_overwritten(steps: list[tuple[int, bool]]) -> None:
+    """Against a model: a queue. The ring refuses what does not fit, and gives everything else back in order."""
+    firmware = Firmware()
+    model: list[bytes] = []
+    for number, (words, take) in enumerate(steps):
+        if take and model:
+            assert firmware.take()[2] == model.pop(0)
+            continue
+        payload = bytes([number + 1]) * (4 * words)
+        space = sum(len(item) + 16 for item in model) + len(payload) + 16
+        try:
+            firmware.channel.send(number, payload)
+            model.append(payload)
+        except (DeviceTimeout, Busy):
+            assert space > X2I.size // 2, "half a ring was free"
+    for payload in model:
+        assert firmware.take()[2] == payload
+    firmware.vector.close()

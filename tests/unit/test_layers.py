@@ -1,0 +1,64 @@
+"""Imports point one way: what each package may know, as docs and design have it."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import fauxdna
+
+ROOT = Path(fauxdna.__file__).parent
+SHARED = {"abi", "errors", "log"}
+MAY_IMPORT = {
+    "abi": set(),
+    "errors": set(),
+    "log": set(),
+    "bus": {"_core", "device"},
+    "driver": SHARED | {"bus"},
+    "accel": SHARED | {"bus", "driver"},
+    "artifact": {"abi"},
+    "compiler": SHARED | {"artifact"},
+    "firmware": {"abi", "errors"},
+    "device": SHARED | {"_core", "bus", "firmware"},
+    "serve": SHARED | {"_core", "bus", "device", "firmware"},
+    "runtime": SHARED | {"_core", "accel", "artifact", "driver", "firmware", "serve"},
+}
+"""``bus`` has the local bus, whose other end is in the device; ``runtime`` starts a die where no node is named."""
+
+
+def imports(path: Path) -> Iterator[str]:
+    """Subpackages of fauxdna that a module imports, wherever the statement stands."""
+    package = path.relative_to(ROOT).parent.parts
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            base = [*("fauxdna", *package)[: len(package) + 2 - node.level]] if node.level else []
+            prefix = ".".join([*base, *([node.module] if node.module else [])])
+            names = [f"{prefix}.{alias.name}" for alias in node.names]
+        else:
+            continue
+        for name in names:
+            parts = name.split(".")
+            if parts[0] == "fauxdna" and len(parts) > 1:
+                yield parts[1]
+
+
+@pytest.mark.parametrize("package", MAY_IMPORT)
+def test_imports_point_one_way(package: str) -> None:
+    folder = ROOT / package
+    files = [*folder.rglob("*.py")] if folder.is_dir() else [ROOT / f"{package}.py"]
+    assert files
+    for path in files:
+        wrong = set(imports(path)) - MAY_IMPORT[package] - {package}
+        assert not wrong, f"{path.relative_to(ROOT)} imports {', '.join(sorted(wrong))}"
+
+
+def test_only_serve_imports_the_device() -> None:
+    allowed = {"device", "serve", "bus"}
+    for path in ROOT.rglob("*.py"):
+        if path.relative_to(ROOT).parts[0] not in allowed:
+            assert "device" not in set(imports(path)), path
