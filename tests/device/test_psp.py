@@ -2,14 +2,30 @@
 
 from __future__ import annotations
 
+import struct
+import threading
+
 import pytest
-from _host import CERT_ADDRESS, NPU_ADDRESS, HostMemory, enable, load, psp_exec, read32, smu, write32
+from _host import (
+    CERT_ADDRESS,
+    NPU_ADDRESS,
+    WORK_ADDRESS,
+    HostMemory,
+    Mailbox,
+    enable,
+    load,
+    psp_exec,
+    read32,
+    smu,
+    write32,
+)
 from _machine import Machine
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from fauxdna.abi.firmware import FirmwareKind, NpuFeature
 from fauxdna.bus import DmaAccess, Region
 from fauxdna.bus.local import LocalBus
+from fauxdna.device.psp import Psp, PspServices
 from fauxdna.firmware import build, cert_manifest, development_key, npu_manifest
 
 OK, CANCEL, BAD_STATE = 0, 0xFFFF0002, 0xFFFF0007
@@ -155,6 +171,56 @@ def test_images_that_cannot_be_read(machine: Machine) -> None:
     HostMemory(bus, CERT_ADDRESS, 4096, DmaAccess.WRITE)
     assert psp_exec(bus, VALIDATE, CERT_ADDRESS, 4096) == CANCEL
     assert machine.errors().count("refused") == 5
+
+
+def test_an_image_is_read_once(machine: Machine) -> None:
+    """What is checked is what runs: the PSP asks for the host's memory one time, all of it."""
+    reads: list[tuple[int, int]] = []
+
+    def read_memory(address: int, length: int) -> bytes:
+        reads.append((address, length))
+        return GOOD + bytes(length - len(GOOD))
+
+    services = PspServices(read_memory, lambda npu, cert: None, lambda: None, lambda: True)
+    block = Psp(services, KEY.public_key(), machine.die.log.logger("test", "psp"))
+    for offset, value in ((0xB70, 0x5000), (0xB74, 1), (0xAEC, 1 << 24 | 0x10000), (0xA24, 0), (0xA24, 0xD007BE11)):
+        block.write(offset, value)
+    assert block.read(0xB70) == OK
+    assert reads == [(0x1_0000_5000, 0x10000)]
+
+
+def test_an_image_that_changes_while_it_is_checked(machine: Machine) -> None:
+    """A thread rewrites the VF limit in the payload all the time: either the image is refused, or the signed limit holds."""
+    bus = powered(machine)
+    memory = HostMemory(bus, NPU_ADDRESS, NPU_SIZE)
+    load(memory, GOOD, NPU_SIZE)
+    stop = threading.Event()
+
+    def rewrite() -> None:
+        while not stop.is_set():
+            for limit in (1, 64):
+                struct.pack_into("<H", memory.view, 64 + 4, limit)
+
+    thread = threading.Thread(target=rewrite)
+    thread.start()
+    try:
+        outcomes = []
+        for _ in range(60):
+            outcomes.append(psp_exec(bus, VALIDATE, NPU_ADDRESS, NPU_SIZE))
+            if outcomes[-1] != OK:
+                continue
+            assert validate(bus, machine.images["cert.dev.sbin"], CERT) == OK
+            assert start(bus) == OK
+            work = HostMemory(bus, WORK_ADDRESS, 4 << 20)
+            channel = Mailbox(bus)
+            assert channel.call("ATTACH_WORK_BUFFER", buffer_address=work.address, buffer_size=work.size).status == 0
+            assert channel.call("CREATE_VFS", vf_count=64).status == 0
+            assert psp_exec(bus, RELEASE) == OK
+            bus.dma_unmap(work.address, work.size)
+    finally:
+        stop.set()
+        thread.join()
+    assert set(outcomes) <= {OK, CANCEL}
 
 
 def test_dma_needs_bus_mastering(machine: Machine) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import mmap
 import os
+import random
 import threading
 import time
 
@@ -76,6 +78,38 @@ def test_vfs_work_while_the_pf_removes_them() -> None:
         set_num_vfs(pf, 1)
         with die.open("0000:05:00.1") as vf:
             assert Mailbox(vf).call("AIE_TILE_INFO").status == 0
+
+
+def test_a_ring_that_changes_while_it_is_read() -> None:
+    """A thread scribbles over the rings through a mapping while messages are sent: no harm, least of all to the neighbour."""
+    with LocalDie() as die, die.open("0000:05:00.0") as pf:
+        channel = start_pf(pf, build_images())
+        assert channel.call("CREATE_VFS", vf_count=2).status == 0
+        set_num_vfs(pf, 2)
+        stop = threading.Event()
+        with die.open("0000:05:00.1") as wild, die.open("0000:05:00.2") as calm:
+            (area,) = wild.region_map(Region.BAR2)
+            with mmap.mmap(area.fd, area.length) as view:
+
+                def scribble() -> None:
+                    chance = random.Random(1)
+                    while not stop.is_set():
+                        at = bars.X2I_RING + chance.randrange(0, 2 * bars.RING_SIZE - 64)
+                        view[at : at + 64] = chance.randbytes(64)
+
+                thread = threading.Thread(target=scribble)
+                thread.start()
+                try:
+                    neighbour = Mailbox(calm)
+                    for _ in range(100):
+                        sender = Mailbox(wild)
+                        for _ in range(10):
+                            sender.post(0x30006, bytes(4))
+                        assert neighbour.call("AIE_TILE_INFO").status == 0
+                        wild.reset()
+                finally:
+                    stop.set()
+                    thread.join()
 
 
 def test_one_tenant_cannot_hold_another_up() -> None:
