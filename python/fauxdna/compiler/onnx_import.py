@@ -16,6 +16,7 @@ from onnx import ModelProto, TensorProto, helper, version_converter
 
 from .errors import ModelError
 from .graph import Graph, Node
+from .qoperator import rewrite
 
 MAXIMUM_FILE = 1 << 30
 """Bytes of a model file; chosen: above every model whose weights fit the device, below protobuf's own 2 GiB limit."""
@@ -26,6 +27,9 @@ MAXIMUM_FOLDED = 1 << 28
 """Bytes that constant folding may produce in all."""
 OPSET = 17
 """Models below this opset are raised to it: per-axis quantisation needs 13, LayerNormalization 17."""
+
+PER_AXIS_OPSET = 13
+"""From this opset on, QuantizeLinear and DequantizeLinear take one scale per channel."""
 
 Shapes = Mapping[str, Sequence[int]]
 
@@ -185,7 +189,8 @@ def raise_opset(model: ModelProto) -> ModelProto:
         ModelError: onnx.version_converter has no adapter for one of its operators.
     """
     version = next((opset.version for opset in model.opset_import if opset.domain in ("", "ai.onnx")), 1)
-    if version >= OPSET:
+    foreign = any(node.domain not in ("", "ai.onnx") for node in model.graph.node)
+    if version >= OPSET or (foreign and version >= PER_AXIS_OPSET):  # the converter knows ONNX's own operators only
         return model
     try:
         raised = version_converter.convert_version(model, OPSET)
@@ -212,12 +217,14 @@ def import_graph(model: str | Path | bytes | ModelProto, shapes: Shapes | None =
             node.name = f"{node.op_type}_{index}"
     fix_shapes(parsed, shapes)
     graph = Graph(raise_opset(parsed))
+    rewrite(graph)
     graph.infer()
     for name, known in graph.types.items():
         if known.shape is not None:
             _limit(name, [d or 1 for d in known.shape])
     while fold(graph):
         graph.infer()
+    _real_scalars(graph)
     graph.prune()
     return graph
 
@@ -247,6 +254,20 @@ def fold(graph: Graph) -> bool:
         changed = True
     graph.remove(dead)
     return _evaluate(graph) or changed
+
+
+def _real_scalars(graph: Graph) -> None:
+    """Replace quantised one-element constants by what they stand for: operands of element-wise functions."""
+    for node in graph.walk(lambda n: n.op == "DequantizeLinear" and n.inputs[0] in graph.constants):
+        values = [graph.constants.get(name) for name in node.inputs if name]
+        if any(value is None or value.size != 1 for value in values) or node.output in graph.output_names:
+            continue
+        steps, scale = (float(value.reshape(-1)[0]) for value in values[:2] if value is not None)
+        zero = float(values[2].reshape(-1)[0]) if len(values) > 2 and values[2] is not None else 0.0
+        if graph.constants[node.inputs[0]].dtype == np.int32 or graph.is_captured(node.output):
+            continue  # a bias keeps its integer form
+        value = np.array(np.float32(steps - zero) * np.float32(scale), np.float32)
+        graph.rename_uses(node.output, graph.add_constant(node.output, value.reshape(graph.constants[node.inputs[0]].shape)))
 
 
 def _is_identity(node: Node, graph: Graph) -> bool:
