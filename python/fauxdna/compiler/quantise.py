@@ -90,6 +90,8 @@ def _check_samples(graph: Graph, samples: list[dict[str, np.ndarray]]) -> None:
             shape = graph.shape(value.name)
             if value.name not in feeds:
                 raise QuantisationError(f"calibration input {index} lacks {value.name!r}")
+            if feeds[value.name].dtype.kind == "f" and not np.isfinite(feeds[value.name]).all():
+                raise QuantisationError(f"calibration input {index}: {value.name!r} has elements that are not finite numbers")
             if feeds[value.name].shape != shape:
                 raise QuantisationError(
                     f"calibration input {index}: {value.name!r} has shape {feeds[value.name].shape}, "
