@@ -15,6 +15,7 @@ from google.protobuf.message import DecodeError
 from onnx import ModelProto, TensorProto, helper, version_converter
 
 from .errors import ModelError
+from .functions import FUNCTIONS
 from .graph import Graph, Node
 from .qoperator import rewrite
 
@@ -266,8 +267,12 @@ def _real_scalars(graph: Graph) -> None:
         zero = float(values[2].reshape(-1)[0]) if len(values) > 2 and values[2] is not None else 0.0
         if graph.constants[node.inputs[0]].dtype == np.int32 or graph.is_captured(node.output):
             continue  # a bias keeps its integer form
-        value = np.array(np.float32(steps - zero) * np.float32(scale), np.float32)
-        graph.rename_uses(node.output, graph.add_constant(node.output, value.reshape(graph.constants[node.inputs[0]].shape)))
+        readers = [reader for reader in graph.consumers.get(node.output, []) if reader.op in FUNCTIONS]
+        if readers:
+            value = np.array(np.float32(steps - zero) * np.float32(scale), np.float32)
+            real = graph.add_constant(node.output, value.reshape(graph.constants[node.inputs[0]].shape))
+        for reader in readers:
+            reader.inputs = [real if name == node.output else name for name in reader.inputs]
 
 
 def _is_identity(node: Node, graph: Graph) -> bool:

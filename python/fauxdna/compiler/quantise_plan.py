@@ -11,6 +11,7 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 
+from .functions import FUNCTIONS
 from .graph import Graph, Node
 from .macs import node_macs
 
@@ -21,29 +22,6 @@ TWO_OPERAND = ("Add", "Sub", "Mul", "Div")
 AVERAGING = ("GlobalAveragePool", "AveragePool")
 MOVING = ("Reshape", "Transpose", "Squeeze", "Unsqueeze", "Flatten")
 """Operators that only rename dimensions; quantisation passes through them."""
-FUNCTIONS = frozenset(
-    (
-        *(
-            "Abs",
-            "Add",
-            "Ceil",
-            "Clip",
-            "Cos",
-            "Div",
-            "Elu",
-            "Erf",
-            "Exp",
-            "Floor",
-            "Gelu",
-            "HardSigmoid",
-            "HardSwish",
-            "LeakyRelu",
-        ),
-        *("Log", "Max", "Min", "Mish", "Mul", "Neg", "Pow", "Reciprocal", "Relu", "Round", "Selu", "Sigmoid", "Sign", "Sin"),
-        *("Softplus", "Softsign", "Sqrt", "Sub", "Tanh", "ThresholdedRelu"),
-    )
-)
-"""Element-wise operators: with one variable operand they can be part of a table."""
 CLAMPING = ("Relu", "Clip")
 FILTER_BANK_TAPS = 32
 """A convolution of one channel with at least this many taps is a filter bank (an STFT), which 8-bit samples would ruin."""

@@ -9,8 +9,8 @@ import numpy as np
 from ...abi.tile_program import BinaryOperation, Broadcast, ElementType, UnaryOperation
 from .. import ir
 from ..errors import Unsupported
+from ..functions import FUNCTIONS
 from ..graph import Node
-from ..quantise_plan import FUNCTIONS
 from .rules import RULES
 from .state import Lowering, names, usual_order
 from .values import Curve, Deferred, Eight, Floating, Placed, Target, Value, has_order, require

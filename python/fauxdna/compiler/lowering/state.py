@@ -11,9 +11,9 @@ import numpy as np
 from ...abi.tile_program import ElementType, UnaryOperation
 from .. import ir
 from ..errors import Unsupported
+from ..functions import FUNCTIONS
 from ..graph import Array, Graph, Node
 from ..onnx_import import run_nodes
-from ..quantise_plan import FUNCTIONS
 from .values import Curve, Deferred, Eight, External, Floating, Order, Placed, Target, Value, has_order, quantised_bounds, spread
 
 NUMPY_TYPES = {ElementType.U8: np.uint8, ElementType.S8: np.int8}
