@@ -51,6 +51,7 @@ def test_a_report_says_what_a_run_cost(npu: Npu) -> None:
     assert reports[0].simulated_ns > 0 < reports[0].energy_uj
     # Neither host timing nor the data's values change simulated figures.
     assert reports[0].simulated_ns == reports[1].simulated_ns
+    assert reports[0].energy_uj == reports[1].energy_uj
     assert reports[0].as_dict()["steps"][0]["place"] == "array"
     assert reports[0].wall_ms > 0
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import mmap
 import os
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from fake_bus import FakeBus
@@ -13,7 +15,7 @@ from hypothesis import strategies as st
 
 from fauxdna.abi.uapi import MAP_OFFSET_BASE, BoType
 from fauxdna.bus import BusError
-from fauxdna.driver import BufferManager, MemfdStore, SharedFileStore
+from fauxdna.driver import BufferManager, BufferObject, MemfdStore, SharedFileStore
 from fauxdna.driver.memory import ADDRESS_BASE, AddressAllocator
 from fauxdna.errors import DeviceError, FauxdnaError, InvalidArgument, OutOfSpace, Unsupported
 
@@ -82,6 +84,26 @@ def test_a_foreign_memfd_becomes_an_imported_bo(bus: FakeBus, manager: BufferMan
     os.close(fd)
     assert bo.imported
     assert bus.dma_bytes(bo.address, 6) == b"theirs"
+
+
+def test_importing_from_many_threads_gives_one_object(bus: FakeBus, manager: BufferManager) -> None:
+    fd = os.memfd_create("foreign")
+    os.ftruncate(fd, 4096)
+    barrier = threading.Barrier(8)
+
+    def work() -> BufferObject:
+        barrier.wait()
+        return manager.import_memory(fd, MemfdStore())
+
+    with ThreadPoolExecutor(8) as pool:
+        made = [future.result() for future in [pool.submit(work) for _ in range(8)]]
+    assert len({id(bo) for bo in made}) == 1
+    assert made[0].references == 8
+    assert len(bus.dma) == 1
+    for bo in made:
+        manager.put(bo)
+    assert not bus.dma
+    os.close(fd)
 
 
 def test_what_is_no_buffer_is_not_imported(manager: BufferManager) -> None:

@@ -37,17 +37,14 @@ class BufferObject:
         self.imported = False
         self.exportable = True
         self.references = 1
+        status = os.fstat(backing.fd)
+        self.identity: _Identity = (status.st_dev, status.st_ino, backing.offset)
+        """What tells two memories apart."""
 
     @property
     def size(self) -> int:
         """Bytes, a multiple of the page size."""
         return self.backing.length
-
-    @property
-    def identity(self) -> _Identity:
-        """What tells two memories apart."""
-        status = os.fstat(self.backing.fd)
-        return status.st_dev, status.st_ino, self.backing.offset
 
 
 class BufferManager:
@@ -107,10 +104,7 @@ class BufferManager:
             if known is not None:
                 known.references += 1
                 return known
-        backing = store.adopt(fd, 0, status.st_size)
-        made = self._add(BoType.SHARE, store, backing, internal=False)
-        made.imported = True
-        return made
+        return self._add(BoType.SHARE, store, store.adopt(fd, 0, status.st_size), internal=False, imported=True)
 
     def export(self, bo: BufferObject) -> int:
         """A new descriptor of ``bo``'s memory. ``EOPNOTSUPP`` for a BO made of someone's own memory, as in Linux."""
@@ -151,16 +145,25 @@ class BufferManager:
         finally:
             store.release(backing)
 
-    def _add(self, type_: BoType, store: BackingStore, backing: Backing, *, internal: bool) -> BufferObject:
+    def _add(
+        self, type_: BoType, store: BackingStore, backing: Backing, *, internal: bool, imported: bool = False
+    ) -> BufferObject:
         try:
             address = self._map(backing, PAGE_SIZE)
         except Exception:
             store.release(backing)
             raise
         bo = BufferObject(type_, store, backing, address, internal=internal)
+        bo.imported = imported
         with self._lock:
-            self._objects[bo.identity] = bo
-        return bo
+            known = self._objects.setdefault(bo.identity, bo)
+            if known is bo:
+                return bo
+            known.references += 1
+        # Another thread imported the same memory meanwhile.
+        self._unmap(address, backing.length)
+        store.release(backing)
+        return known
 
     def _unmap(self, address: int, length: int) -> None:
         if self._attached:

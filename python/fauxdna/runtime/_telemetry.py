@@ -21,7 +21,8 @@ def step_cost(cost: Mapping[str, Any]) -> tuple[int, float, int, int]:
     """Simulated ns, energy in uJ, bytes moved and MACs; zeros where the node does not tell."""
     return (
         int(cost.get("simulated_ns", 0)),
-        float(cost.get("energy_pj", 0)) / 1e6,
+        # Whole picojoules: below that, a difference of long sums would depend on the packets before.
+        round(cost.get("energy_pj", 0)) / 1e6,
         int(cost.get("bytes", 0)),
         int(cost.get("macs", 0)),
     )
