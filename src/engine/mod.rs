@@ -6,6 +6,7 @@
 mod context;
 mod eventfd;
 mod partition;
+mod terms;
 #[cfg(test)]
 mod tests;
 mod trace;
@@ -17,8 +18,9 @@ use std::sync::{Arc, Mutex, MutexGuard, mpsc};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-pub use context::{Clock, Context, Cost, Pace, Placement, State};
+pub use context::Context;
 pub use partition::Totals;
+pub use terms::{Clock, Cost, Pace, Placement, State};
 pub use trace::Event;
 
 use crate::abi::{array, host_queue as abi, timing};

@@ -5,7 +5,7 @@ use std::os::fd::{AsRawFd, FromRawFd};
 use std::os::unix::fs::FileExt;
 use std::time::{Duration, Instant};
 
-use super::context::Served;
+use super::terms::Served;
 use super::*;
 use crate::abi::control_code::{self, opcode};
 use crate::abi::host_queue::{completion_state, header_padded, packet, packet_opcode};
@@ -355,4 +355,34 @@ fn a_closed_engine_serves_nobody() {
         0
     );
     assert_eq!(engine.with(tenant.id, |_| ()).unwrap_err().errno, libc::ENOENT);
+}
+
+/// `cargo test --release -- --ignored --nocapture serve_cost`
+#[test]
+#[ignore = "a measurement"]
+fn serve_cost() {
+    let engine = Engine::new(3, Pace::Fast, None).unwrap();
+    let tenant = Tenant::new(&engine, 0);
+    engine.close();
+    let mut context = Context::new(&tenant.space, placement(0));
+    let clock = Clock {
+        hclk_mhz: 1200,
+        pace: Pace::Fast,
+    };
+    let (mut submit, mut serve) = (Duration::ZERO, Duration::ZERO);
+    const COUNT: u32 = 200_000;
+    for _ in 0..COUNT {
+        let start = Instant::now();
+        let sequence = tenant.submit(ADDRESS + CODE);
+        let middle = Instant::now();
+        while context.serve(clock) == Served::More {}
+        serve += middle.elapsed();
+        submit += middle - start;
+        assert_eq!(tenant.queue.completion(sequence).unwrap(), completion_state::COMPLETED);
+    }
+    println!(
+        "submit {} ns, serve {} ns",
+        submit.as_nanos() / u128::from(COUNT),
+        serve.as_nanos() / u128::from(COUNT)
+    );
 }

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{Ordering, fence};
 use std::time::{Duration, Instant};
 
-use super::context::{Clock, Context, Served};
+use super::context::Context;
+use super::terms::{Clock, Served};
 use super::{Cell, Shared};
 use crate::abi::host_queue as abi;
 
