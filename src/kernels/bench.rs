@@ -6,9 +6,9 @@ use crate::abi::tile_program::{element_type, opcode, requantise, tile_conv2d, ti
 use std::time::{Duration, Instant};
 
 /// Rows of A, the inner dimension and columns of B of the measured product: with B packed, they fill most of a tile.
-const ROWS: u32 = 192;
-const INNER: u32 = 192;
-const COLUMNS: u32 = 128;
+const ROWS: u32 = 176;
+const INNER: u32 = 384;
+const COLUMNS: u32 = 64;
 
 /// Multiply-accumulates per second, in units of 10**9.
 #[derive(Clone, Copy, Debug)]
@@ -22,7 +22,7 @@ pub struct Gemm {
 /// Medians over `duration` of a tile's int8 matrix product (B packed from rows in tile memory, then CONV2D to S8) and of the
 /// register loop, measured in turn on the calling thread.
 pub fn gemm(duration: Duration) -> Gemm {
-    let (packed, source, input, params, output) = (0, 0x6000, 0xC000, 0x15000, 0x16000);
+    let (packed, source, input, params, output) = (0, 0x6000, 0xC000, 0x1C800, 0x1C840);
     let pack = descriptor(
         tile_pack::SIZE,
         &[
@@ -42,7 +42,7 @@ pub fn gemm(duration: Duration) -> Gemm {
     let mut samples = (Vec::new(), Vec::new());
     let end = Instant::now() + duration;
     while samples.0.len() < 3 || Instant::now() < end {
-        samples.0.push(rate(u64::from(ROWS * INNER * COLUMNS), 8, || {
+        samples.0.push(rate(u64::from(ROWS * INNER * COLUMNS), 16, || {
             let packed_cost = execute(opcode::PACK, &pack, &[source, packed], &mut memory, Simd::Avx512);
             let cost = execute(
                 opcode::CONV2D,

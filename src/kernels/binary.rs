@@ -62,19 +62,16 @@ pub(super) fn execute(fields: Fields, operands: &[u32], memory: &mut [u8], simd:
         of(field::B_SCALE, field::B_ZERO),
         out_quantisation,
     ];
-    vectorise(
-        simd,
-        Binary {
-            a,
-            b,
-            out,
-            spread,
-            operation,
-            kinds,
-            quantisation,
-            memory,
-        },
-    );
+    let binary = Binary {
+        a,
+        b,
+        out,
+        spread,
+        operation,
+        kinds,
+        quantisation,
+    };
+    binary.run(memory, simd);
     let rate = if kinds.iter().all(|&kind| is_byte(kind)) {
         ELEMENTS_PER_CYCLE_8BIT
     } else {
@@ -83,7 +80,7 @@ pub(super) fn execute(fields: Fields, operands: &[u32], memory: &mut [u8], simd:
     Ok(Cost::of_elements(elements, rate, elements))
 }
 
-struct Binary<'a> {
+struct Binary {
     a: Rows,
     b: Rows,
     out: Rows,
@@ -91,10 +88,101 @@ struct Binary<'a> {
     operation: u32,
     kinds: [u32; 3],
     quantisation: [Quantisation; 3],
-    memory: &'a mut [u8],
 }
 
-impl Work for Binary<'_> {
+impl Binary {
+    fn run(&self, memory: &mut [u8], simd: Simd) {
+        let (rows, channels) = (self.a.rows as usize, self.a.run as usize);
+        // Short dense rows with one row of b: several rows at a time, against as many copies of b.
+        if self.spread == broadcast::ROW && self.a.is_dense() && self.out.is_dense() && channels <= CHUNK / 2 {
+            let mut right = [0f32; CHUNK];
+            let period = CHUNK / channels * channels;
+            self.load_right(memory, simd, self.b.at(0, 0), &mut right[..channels]);
+            for index in channels..period {
+                right[index] = right[index - channels];
+            }
+            let total = rows * channels;
+            for first in (0..total).step_by(period) {
+                self.step(memory, simd, (0, first), &right[..period.min(total - first)]);
+            }
+            return;
+        }
+        let mut right = [0f32; CHUNK];
+        for row in 0..rows {
+            for first in (0..channels).step_by(CHUNK) {
+                let right = &mut right[..CHUNK.min(channels - first)];
+                match self.spread {
+                    broadcast::NONE => self.load_right(memory, simd, self.b.at(row, first), right),
+                    broadcast::ROW => self.load_right(memory, simd, self.b.at(0, first), right),
+                    _ => {
+                        let source = if self.spread == broadcast::COLUMN { row } else { 0 };
+                        self.load_right(memory, simd, self.b.at(source, 0), &mut right[..1]);
+                        let value = right[0];
+                        right.fill(value);
+                    }
+                }
+                self.step(memory, simd, (row, first), right);
+            }
+        }
+    }
+
+    fn load_right(&self, memory: &[u8], simd: Simd, start: usize, right: &mut [f32]) {
+        load(
+            simd,
+            self.kinds[1],
+            memory,
+            start,
+            self.b.element as usize,
+            self.quantisation[1],
+            right,
+        );
+    }
+
+    /// Works on as many elements as `right` has, from (row, column) `at` on.
+    fn step(&self, memory: &mut [u8], simd: Simd, at: (usize, usize), right: &[f32]) {
+        let mut left = [0f32; CHUNK];
+        let left = &mut left[..right.len()];
+        let [kind, _, out_kind] = self.kinds;
+        load(
+            simd,
+            kind,
+            memory,
+            self.a.at(at.0, at.1),
+            self.a.element as usize,
+            self.quantisation[0],
+            left,
+        );
+        let scale = is_byte(out_kind).then_some(self.quantisation[2].scale);
+        vectorise(
+            simd,
+            Combine {
+                operation: self.operation,
+                left: &mut *left,
+                right,
+                scale,
+            },
+        );
+        store(
+            simd,
+            out_kind,
+            left,
+            self.quantisation[2],
+            memory,
+            self.out.at(at.0, at.1),
+            self.out.element as usize,
+        );
+    }
+}
+
+/// `left op right` in `left`, divided by the scale if there is one.
+struct Combine<'a> {
+    operation: u32,
+    left: &'a mut [f32],
+    right: &'a [f32],
+    scale: Option<f32>,
+}
+
+impl Work for Combine<'_> {
     type Output = ();
 
     #[inline(always)]
@@ -111,98 +199,16 @@ impl Work for Binary<'_> {
     }
 }
 
-impl Binary<'_> {
+impl Combine<'_> {
     #[inline(always)]
     fn apply(self, operation: impl Fn(f32, f32) -> f32) {
-        let Self {
-            a,
-            b,
-            out,
-            spread,
-            kinds,
-            quantisation,
-            memory,
-            ..
-        } = self;
-        let [a_quantisation, b_quantisation, out_quantisation] = quantisation;
-        let (rows, channels) = (a.rows as usize, a.run as usize);
-        let (mut left, mut right) = ([0f32; CHUNK], [0f32; CHUNK]);
-        // Short dense rows with one row of b: several rows at a time, against as many copies of b.
-        let dense_row = spread == broadcast::ROW && a.is_dense() && out.is_dense() && channels <= CHUNK / 2;
-        if dense_row {
-            let period = CHUNK / channels * channels;
-            load(
-                kinds[1],
-                memory,
-                b.at(0, 0),
-                b.element as usize,
-                b_quantisation,
-                &mut right[..channels],
-            );
-            for index in channels..period {
-                right[index] = right[index - channels];
-            }
-            let total = rows * channels;
-            for first in (0..total).step_by(period) {
-                let left = &mut left[..period.min(total - first)];
-                load(kinds[0], memory, a.at(0, first), a.element as usize, a_quantisation, left);
-                combine(left, &right, &operation, kinds[2], out_quantisation.scale);
-                store(
-                    kinds[2],
-                    left,
-                    out_quantisation,
-                    memory,
-                    out.at(0, first),
-                    out.element as usize,
-                );
-            }
-            return;
+        for (a, &b) in self.left.iter_mut().zip(self.right) {
+            *a = operation(*a, b);
         }
-        for row in 0..rows {
-            for first in (0..channels).step_by(CHUNK) {
-                let length = CHUNK.min(channels - first);
-                let (left, right) = (&mut left[..length], &mut right[..length]);
-                load(kinds[0], memory, a.at(row, first), a.element as usize, a_quantisation, left);
-                match spread {
-                    broadcast::NONE => load(kinds[1], memory, b.at(row, first), b.element as usize, b_quantisation, right),
-                    broadcast::ROW => load(kinds[1], memory, b.at(0, first), b.element as usize, b_quantisation, right),
-                    _ => {
-                        let source = if spread == broadcast::COLUMN { row } else { 0 };
-                        load(
-                            kinds[1],
-                            memory,
-                            b.at(source, 0),
-                            b.element as usize,
-                            b_quantisation,
-                            &mut right[..1],
-                        );
-                        let value = right[0];
-                        right.fill(value);
-                    }
-                }
-                combine(left, right, &operation, kinds[2], out_quantisation.scale);
-                store(
-                    kinds[2],
-                    left,
-                    out_quantisation,
-                    memory,
-                    out.at(row, first),
-                    out.element as usize,
-                );
+        if let Some(scale) = self.scale {
+            for value in self.left {
+                *value /= scale;
             }
-        }
-    }
-}
-
-/// `left op right` in `left`, divided by `scale` if the output is quantised.
-#[inline(always)]
-fn combine(left: &mut [f32], right: &[f32], operation: &impl Fn(f32, f32) -> f32, kind: u32, scale: f32) {
-    for (a, &b) in left.iter_mut().zip(right) {
-        *a = operation(*a, b);
-    }
-    if is_byte(kind) {
-        for value in left {
-            *value /= scale;
         }
     }
 }

@@ -212,6 +212,7 @@ fn run_scalar(plan: &Plan, parameters: &Parameters, memory: &mut [u8]) {
                 let channels = LANES.min(plan.out_channels - first);
                 let start = out + first * size;
                 plan.stage.write(
+                    Simd::Scalar,
                     parameters,
                     &sums[..channels],
                     first,

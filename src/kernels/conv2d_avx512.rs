@@ -3,8 +3,8 @@
 //! A block holds one accumulator register per pixel and 16 channels (the last 8 may be half a register, which costs half on
 //! processors with 256-bit units). Each step broadcasts 4 input bytes of every pixel against 64 weight bytes of every register.
 
+use super::avx512_output::{Output, Sums, finish};
 use super::conv2d::{Plan, weight_zero_term};
-use super::conv2d_avx512_store::{Output, Sums, slots};
 use super::stage::{LANES, Parameters};
 use crate::abi::tile_program::element_type;
 use std::arch::x86_64::*;
@@ -37,45 +37,37 @@ struct Job {
 /// The statement once for every register below the count, unrolled in the source.
 macro_rules! by_register {
     ($count:expr, |$index:ident| $body:expr) => {
-        unrolled!($count, $index, $body, 0 1 2 3)
+        super::avx512_output::unrolled!($count, $index, $body, 0 1 2 3)
     };
 }
 
 /// The statement once for every pixel below the count, unrolled in the source.
 macro_rules! by_pixel {
     ($count:expr, |$index:ident| $body:expr) => {
-        unrolled!($count, $index, $body, 0 1 2 3 4 5 6 7 8 9 10 11 12 13)
+        super::avx512_output::unrolled!($count, $index, $body, 0 1 2 3 4 5 6 7 8 9 10 11 12 13)
     };
 }
 
-macro_rules! unrolled {
-    ($count:expr, $index:ident, $body:expr, $($number:literal)*) => {
-        $(if $number < $count {
-            let $index = $number;
-            $body;
-        })*
-    };
-}
-
-/// Adds up one block: `FULL` registers and, with `HALF`, half a register of channels; `SIGNED` input has its top bits flipped.
-/// The sums go to `sums`, pixel by pixel, four registers a pixel if there are three.
+/// Adds up one block, of `FULL` registers and, with `HALF`, half a register of channels, and writes it.
 ///
 /// # Safety
-/// The processor has AVX-512 F, BW, VL and VNNI; `input` is the first byte of the first pixel's window, and all that `job` describes
-/// from there for `PIXELS` pixels can be read, as can `FULL` and `HALF` registers of weights and starts.
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-unsafe fn accumulate<const FULL: usize, const HALF: bool, const PIXELS: usize, const SIGNED: bool>(
+/// The processor has what `Simd::Avx512` asks for; `input` is the first byte of the first pixel's window, and all that `job`
+/// describes from there for `PIXELS` pixels can be read, as can `FULL` and `HALF` registers of weights and starts; `output` may
+/// write `PIXELS` pixels from `target` on.
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx512vbmi")]
+unsafe fn block<const FULL: usize, const HALF: bool, const PIXELS: usize>(
     job: &Job,
+    output: &Output,
     input: *const u8,
     sums: &mut Sums,
+    target: *mut u8,
 ) {
-    let flip = _mm512_set1_epi32(i32::from_ne_bytes([0x80; 4]));
     // Indices are literals throughout, so that the compiler keeps every element in a register.
-    let mut full = [[_mm512_setzero_si512(); MAX_VECTORS]; MAX_PIXELS[1]];
-    let mut half = [_mm256_setzero_si256(); MAX_PIXELS[1]];
+    let mut full = [[_mm512_setzero_si512(); MAX_VECTORS]; 16];
+    let mut half = [_mm256_setzero_si256(); 16];
     // SAFETY: reads stay within what the caller vouches for: pixel p's run r of row y starts at
     // input + p * pixel_step + y * rows.1 + r * runs.1 and is read for run_bytes, 4 at a time (they are a multiple of 4);
-    // the weights of a register are read 64 bytes for every 4 input bytes. Slots are 64 aligned bytes.
+    // the weights of a register are read 64 bytes for every 4 input bytes. The writes are `output`'s, as the caller vouches.
     unsafe {
         let mut starts = [_mm512_setzero_si512(); MAX_VECTORS];
         by_register!(FULL, |register| starts[register] =
@@ -99,11 +91,7 @@ unsafe fn accumulate<const FULL: usize, const HALF: bool, const PIXELS: usize, c
                         half_column = _mm256_loadu_si256(weights.add(FULL * job.group_bytes).cast());
                     }
                     by_pixel!(PIXELS, |pixel| {
-                        let quad = at.add(pixel * job.pixel_step).cast::<i32>().read_unaligned();
-                        let mut inputs = _mm512_set1_epi32(quad);
-                        if SIGNED {
-                            inputs = _mm512_xor_si512(inputs, flip);
-                        }
+                        let inputs = _mm512_set1_epi32(at.add(pixel * job.pixel_step).cast::<i32>().read_unaligned());
                         by_register!(FULL, |register| full[pixel][register] =
                             _mm512_dpbusd_epi32(full[pixel][register], inputs, columns[register]));
                         if HALF {
@@ -115,42 +103,36 @@ unsafe fn accumulate<const FULL: usize, const HALF: bool, const PIXELS: usize, c
                 }
             }
         }
-        let stride = slots(FULL + usize::from(HALF));
-        by_pixel!(PIXELS, |pixel| {
-            by_register!(FULL, |register| sums.store(pixel * stride + register, full[pixel][register]));
-            if HALF {
-                sums.store(pixel * stride + FULL, _mm512_zextsi256_si512(half[pixel]));
-            }
-        });
+        finish!(FULL, HALF, PIXELS, full, half, output, sums, target);
     }
 }
 
-type Block = unsafe fn(&Job, *const u8, &mut Sums);
+type Block = unsafe fn(&Job, &Output, *const u8, &mut Sums, *mut u8);
 
 /// The block kernel for so many registers and pixels.
-fn select<const SIGNED: bool>(full: usize, half: bool, pixels: usize) -> Block {
-    macro_rules! by_pixels {
+fn select(full: usize, half: bool, pixels: usize) -> Block {
+    macro_rules! of {
         ($full:literal, $half:literal, $($pixels:literal)*) => {
             match pixels {
-                $($pixels => accumulate::<$full, $half, $pixels, SIGNED>,)*
-                _ => accumulate::<$full, $half, 1, SIGNED>,
+                $($pixels => block::<$full, $half, $pixels>,)*
+                _ => block::<$full, $half, 1>,
             }
         };
     }
     match (full, half) {
-        (0, _) => by_pixels!(0, true, 2 3 4 5 6 7 8 9 10 11 12 13 14),
-        (1, false) => by_pixels!(1, false, 2 3 4 5 6 7 8 9 10 11 12 13 14),
-        (1, true) => by_pixels!(1, true, 2 3 4 5 6 7 8 9 10 11 12),
-        (2, false) => by_pixels!(2, false, 2 3 4 5 6 7 8 9 10 11 12),
-        (2, true) => by_pixels!(2, true, 2 3 4 5 6 7 8),
-        (3, false) => by_pixels!(3, false, 2 3 4 5 6 7 8),
-        (3, true) => by_pixels!(3, true, 2 3 4 5 6),
-        _ => by_pixels!(4, false, 2 3 4 5 6),
+        (0, _) => of!(0, true, 2 3 4 5 6 7 8 9 10 11 12 13 14),
+        (1, false) => of!(1, false, 2 3 4 5 6 7 8 9 10 11 12 13 14),
+        (1, true) => of!(1, true, 2 3 4 5 6 7 8 9 10 11 12),
+        (2, false) => of!(2, false, 2 3 4 5 6 7 8 9 10 11 12),
+        (2, true) => of!(2, true, 2 3 4 5 6 7 8),
+        (3, false) => of!(3, false, 2 3 4 5 6 7 8),
+        (3, true) => of!(3, true, 2 3 4 5 6),
+        _ => of!(4, false, 2 3 4 5 6),
     }
 }
 
 /// `total` in the fewest parts of at most `most`, as even as can be: part `index` of them.
-fn part(total: usize, most: usize, index: usize) -> usize {
+pub(super) fn part(total: usize, most: usize, index: usize) -> usize {
     let parts = total.div_ceil(most);
     (total + parts - 1 - index) / parts
 }
@@ -160,8 +142,12 @@ fn part(total: usize, most: usize, index: usize) -> usize {
 /// # Safety
 /// The processor has what `Simd::Avx512` asks for.
 pub(super) unsafe fn run(plan: &Plan, parameters: &Parameters, memory: &mut [u8]) {
-    let signed = plan.in_type == element_type::S8;
     let terms = weight_zero_terms(plan, memory);
+    // The dot product takes unsigned input: S8 is read from a copy with its top bits flipped, which adds 128.
+    let flipped: Vec<u8> = match plan.in_type {
+        element_type::S8 => memory[plan.input.clone()].iter().map(|byte| byte ^ 0x80).collect(),
+        _ => Vec::new(),
+    };
     // Rows that follow each other without a gap on both sides are one row.
     let dense = plan.in_step.0 == plan.out_width * plan.in_step.1 && plan.out_step.0 == plan.out_width * plan.out_step.1;
     let (height, width) = if dense {
@@ -177,13 +163,26 @@ pub(super) unsafe fn run(plan: &Plan, parameters: &Parameters, memory: &mut [u8]
     };
     let vectors = plan.out_channels.div_ceil(LANES);
     let base = memory.as_mut_ptr();
+    let input = if flipped.is_empty() {
+        // SAFETY: the plan checked that the input lies in memory.
+        unsafe { base.add(plan.input.start).cast_const() }
+    } else {
+        flipped.as_ptr()
+    };
     let mut sums = Sums::new();
     let mut first = 0;
     for index in 0..vectors.div_ceil(MAX_VECTORS) {
         let count = part(vectors, MAX_VECTORS, index);
         let channels = (plan.out_channels - first * LANES).min(count * LANES);
         let half = channels + HALF_LANES <= count * LANES;
-        let mut output = Output::new(plan, parameters, first * LANES, channels);
+        let mut output = Output::new(
+            plan.stage,
+            parameters,
+            first * LANES,
+            channels,
+            plan.out_step.1,
+            plan.weight_zero == 0,
+        );
         let job = Job {
             // SAFETY: the weights of these 16-channel groups lie in memory, as the plan checked.
             weights: unsafe { base.add(plan.weights.start + first * plan.group_bytes()) },
@@ -197,22 +196,14 @@ pub(super) unsafe fn run(plan: &Plan, parameters: &Parameters, memory: &mut [u8]
         let mut x = 0;
         for index in 0..width.div_ceil(MAX_PIXELS[count]) {
             let pixels = part(width, MAX_PIXELS[count], index);
-            let full = count - usize::from(half);
-            let block = if signed {
-                select::<true>(full, half, pixels)
-            } else {
-                select::<false>(full, half, pixels)
-            };
+            let block = select(count - usize::from(half), half, pixels);
             for y in 0..height {
-                let input = plan.input.start + y * plan.in_step.0 + x * plan.in_step.1;
+                let window = y * plan.in_step.0 + x * plan.in_step.1;
                 let target = plan.output.start + y * plan.out_step.0 + x * plan.out_step.1 + output.channel_offset();
                 output.set_terms(terms.get(y * width + x..).unwrap_or(&[]));
-                // SAFETY: the plan checked that all windows, weights and outputs lie in memory, and the parameter vectors have the
-                // channels rounded up to 16; the features are the caller's promise.
-                unsafe {
-                    block(&job, base.add(input), &mut sums);
-                    output.write(&sums, pixels, base.add(target));
-                }
+                // SAFETY: the plan checked that all windows, weights and outputs lie in memory (and the copy holds all of the
+                // input), and the parameter vectors have the channels rounded up to 16; the features are the caller's promise.
+                unsafe { block(&job, &output, input.add(window), &mut sums, base.add(target)) };
             }
             x += pixels;
         }

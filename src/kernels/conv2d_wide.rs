@@ -7,47 +7,45 @@ use crate::abi::tile_program::element_type;
 
 /// Carries out a checked plan whose input is S16 or S32. Sums wrap at 32 bits, as everywhere.
 pub(super) fn run(plan: &Plan, parameters: &Parameters, memory: &mut [u8], simd: Simd) {
-    vectorise(
-        simd,
-        Convolution {
-            plan,
-            parameters,
-            memory,
-        },
-    );
+    let size = plan.stage.out_size() as usize;
+    let mut sums = vec![0i32; plan.out_channels];
+    for y in 0..plan.out_height {
+        for x in 0..plan.out_width {
+            let pixel = plan.input.start + y * plan.in_step.0 + x * plan.in_step.1;
+            let out = plan.output.start + y * plan.out_step.0 + x * plan.out_step.1;
+            vectorise(
+                simd,
+                Products {
+                    plan,
+                    pixel,
+                    sums: &mut sums,
+                    memory: &*memory,
+                },
+            );
+            plan.stage
+                .write(simd, parameters, &sums, 0, &mut memory[out..out + plan.out_channels * size]);
+        }
+    }
 }
 
-struct Convolution<'a> {
+/// The sums of products of the pixel at byte `pixel`.
+struct Products<'a> {
     plan: &'a Plan,
-    parameters: &'a Parameters,
-    memory: &'a mut [u8],
+    pixel: usize,
+    sums: &'a mut [i32],
+    memory: &'a [u8],
 }
 
-impl Work for Convolution<'_> {
+impl Work for Products<'_> {
     type Output = ();
 
     #[inline(always)]
     fn run(self) {
-        let Self {
-            plan,
-            parameters,
-            memory,
-        } = self;
-        let size = plan.stage.out_size() as usize;
-        let mut sums = vec![0i32; plan.out_channels];
-        for y in 0..plan.out_height {
-            for x in 0..plan.out_width {
-                let pixel = plan.input.start + y * plan.in_step.0 + x * plan.in_step.1;
-                let out = plan.output.start + y * plan.out_step.0 + x * plan.out_step.1;
-                sums.fill(0);
-                if plan.in_type == element_type::S16 {
-                    add_products::<2>(plan, memory, pixel, &mut sums);
-                } else {
-                    add_products::<4>(plan, memory, pixel, &mut sums);
-                }
-                plan.stage
-                    .write(parameters, &sums, 0, &mut memory[out..out + plan.out_channels * size]);
-            }
+        self.sums.fill(0);
+        if self.plan.in_type == element_type::S16 {
+            add_products::<2>(self.plan, self.memory, self.pixel, self.sums);
+        } else {
+            add_products::<4>(self.plan, self.memory, self.pixel, self.sums);
         }
     }
 }

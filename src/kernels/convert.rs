@@ -85,16 +85,15 @@ pub(super) fn execute(fields: Fields, operands: &[u32], memory: &mut [u8], simd:
         disjoint(&output.range, &[&input.range])?;
     }
     let shape = [pixels as usize, channels as usize, filled as usize];
-    vectorise(
+    Convert {
+        input,
+        output,
+        shape,
+        quantisation,
         simd,
-        Convert {
-            input,
-            output,
-            shape,
-            quantisation,
-            memory,
-        },
-    );
+        memory,
+    }
+    .run();
     Ok(Cost::of_elements(elements, ELEMENTS_PER_CYCLE_F32, elements))
 }
 
@@ -104,13 +103,11 @@ struct Convert<'a> {
     /// Pixels, channels, channels with filling.
     shape: [usize; 3],
     quantisation: Quantisation,
+    simd: Simd,
     memory: &'a mut [u8],
 }
 
-impl Work for Convert<'_> {
-    type Output = ();
-
-    #[inline(always)]
+impl Convert<'_> {
     fn run(mut self) {
         let [pixels, channels, filled] = self.shape;
         if is_byte(self.output.kind) && self.output.channel_pitch == 1 && self.output.pixel_pitch == 4 && filled == 4 {
@@ -137,6 +134,7 @@ impl Work for Convert<'_> {
                 self.convert(pixel, channel, in_step, values);
                 let kind = self.output.kind;
                 store(
+                    self.simd,
                     kind,
                     values,
                     self.quantisation,
@@ -149,6 +147,7 @@ impl Work for Convert<'_> {
         for channel in channels..filled {
             for pixel in 0..pixels {
                 store(
+                    self.simd,
                     self.output.kind,
                     &[fill],
                     Quantisation::PLAIN,
@@ -159,13 +158,11 @@ impl Work for Convert<'_> {
             }
         }
     }
-}
 
-impl Convert<'_> {
     /// Reads elements and, if the output is quantised, divides them by the scale.
-    #[inline(always)]
     fn convert(&self, pixel: usize, channel: usize, step: usize, values: &mut [f32]) {
         load(
+            self.simd,
             self.input.kind,
             self.memory,
             self.input.at(pixel, channel),
@@ -174,14 +171,17 @@ impl Convert<'_> {
             values,
         );
         if !is_float(self.output.kind) {
-            for value in values {
-                *value /= self.quantisation.scale;
-            }
+            vectorise(
+                self.simd,
+                Divide {
+                    values,
+                    scale: self.quantisation.scale,
+                },
+            );
         }
     }
 
     /// Up to four channels into 4-byte pixels, the usual form of an image: whole pixels are written at once.
-    #[inline(always)]
     fn interleave_four(&mut self) {
         let [pixels, channels, _] = self.shape;
         let mut values = [0f32; CHUNK];
@@ -193,9 +193,15 @@ impl Convert<'_> {
             words.fill((channels..4).fold(0, |word, channel| word | fill << (8 * channel)));
             for channel in 0..channels {
                 self.convert(first, channel, self.input.pixel_pitch as usize, values);
-                for (word, &value) in words.iter_mut().zip(&*values) {
-                    *word |= u32::from(self.quantisation.round(value) as u8) << (8 * channel);
-                }
+                vectorise(
+                    self.simd,
+                    Merge {
+                        words: &mut *words,
+                        values,
+                        quantisation: self.quantisation,
+                        shift: 8 * channel,
+                    },
+                );
             }
             let start = self.output.at(first, 0);
             for (bytes, word) in self.memory[start..start + 4 * length]
@@ -206,6 +212,41 @@ impl Convert<'_> {
             {
                 *bytes = word.to_le_bytes();
             }
+        }
+    }
+}
+
+struct Divide<'a> {
+    values: &'a mut [f32],
+    scale: f32,
+}
+
+impl Work for Divide<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self) {
+        for value in self.values {
+            *value /= self.scale;
+        }
+    }
+}
+
+/// Rounds values and puts them into one byte of the words, which is zero.
+struct Merge<'a> {
+    words: &'a mut [u32],
+    values: &'a [f32],
+    quantisation: Quantisation,
+    shift: usize,
+}
+
+impl Work for Merge<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self) {
+        for (word, &value) in self.words.iter_mut().zip(self.values) {
+            *word |= u32::from(self.quantisation.round(value) as u8) << self.shift;
         }
     }
 }

@@ -8,7 +8,7 @@ use super::operand::{disjoint, place, require, work};
 use super::simd::{Simd, Work, vectorise};
 use super::stage::{LANES, Parameters, Stage};
 use super::window::Window;
-use crate::abi::tile_program::tile_depthwise as field;
+use crate::abi::tile_program::{element_type, tile_depthwise as field};
 use crate::abi::timing::MACS_PER_CYCLE_DEPTHWISE;
 use std::ops::Range;
 
@@ -44,18 +44,22 @@ pub(super) fn execute(fields: Fields, operands: &[u32], memory: &mut [u8], simd:
         in_type,
         stage,
     };
-    fold_zero_point(&plan, fields.i32(field::IN_ZERO), &mut parameters, memory);
+    let zero = fields.i32(field::IN_ZERO);
     let (macs, elements) = (plan.window.elements() * plan.window.taps() as u64, plan.window.elements());
     let padded = macs / plan.window.channels as u64 * lanes;
-    vectorise(
-        simd,
-        Depthwise {
-            plan: &plan,
-            parameters: &parameters,
-            memory,
-        },
-    );
-    Ok(Cost::of_macs(macs, padded, MACS_PER_CYCLE_DEPTHWISE, elements))
+    let cost = Cost::of_macs(macs, padded, MACS_PER_CYCLE_DEPTHWISE, elements);
+    #[cfg(target_arch = "x86_64")]
+    if simd.supported() == Simd::Avx512 && super::depthwise_avx512::takes(&plan.window, memory.len()) {
+        // S8 input has its top bits flipped by the kernel, which adds 128 to every element.
+        let flip = if in_type == element_type::S8 { 128 } else { 0 };
+        fold_zero_point(&plan, zero.wrapping_add(flip), &mut parameters, memory);
+        // SAFETY: `supported` gives Avx512 only if the processor has its features.
+        unsafe { super::depthwise_avx512::run(&plan, &parameters, memory) };
+        return Ok(cost);
+    }
+    fold_zero_point(&plan, zero, &mut parameters, memory);
+    run(&plan, &parameters, memory, simd);
+    Ok(cost)
 }
 
 /// Takes `zero` times each channel's sum of weights off its bias.
@@ -68,45 +72,63 @@ fn fold_zero_point(plan: &Plan, zero: i32, parameters: &mut Parameters, memory: 
 }
 
 /// Any shape, a pixel at a time, vectorised over channels.
-struct Depthwise<'a> {
-    plan: &'a Plan,
-    parameters: &'a Parameters,
-    memory: &'a mut [u8],
+fn run(plan: &Plan, parameters: &Parameters, memory: &mut [u8], simd: Simd) {
+    let size = plan.stage.out_size() as usize;
+    let mut sums = [0i32; CHUNK];
+    for y in 0..plan.window.out_height {
+        for x in 0..plan.window.out_width {
+            for first in (0..plan.window.channels).step_by(CHUNK) {
+                let sums = &mut sums[..CHUNK.min(plan.window.channels - first)];
+                let source = plan.window.source(y, x) + first;
+                vectorise(
+                    simd,
+                    Products {
+                        plan,
+                        source,
+                        first,
+                        sums: &mut *sums,
+                        memory: &*memory,
+                    },
+                );
+                let out = plan.window.target(y, x) + first * size;
+                plan.stage
+                    .write(simd, parameters, sums, first, &mut memory[out..out + sums.len() * size]);
+            }
+        }
+    }
 }
 
-impl Work for Depthwise<'_> {
+/// The sums of products of channels `first..` of the window that starts at byte `source`.
+struct Products<'a> {
+    plan: &'a Plan,
+    source: usize,
+    first: usize,
+    sums: &'a mut [i32],
+    memory: &'a [u8],
+}
+
+impl Work for Products<'_> {
     type Output = ();
 
     #[inline(always)]
     fn run(self) {
         let Self {
             plan,
-            parameters,
+            source,
+            first,
+            sums,
             memory,
         } = self;
         let (window, lanes) = (&plan.window, plan.lanes());
-        let size = plan.stage.out_size() as usize;
-        let mut sums = [0i32; CHUNK];
-        for y in 0..window.out_height {
-            for x in 0..window.out_width {
-                let (source, target) = (window.source(y, x), window.target(y, x));
-                for first in (0..window.channels).step_by(CHUNK) {
-                    let sums = &mut sums[..CHUNK.min(window.channels - first)];
-                    sums.fill(0);
-                    for row in 0..window.kernel_height {
-                        for column in 0..window.kernel_width {
-                            let start = source + row * window.tap_step.0 + column * window.tap_step.1 + first;
-                            let tap = plan.weights.start + (row * window.kernel_width + column) * lanes + first;
-                            let inputs = &memory[start..start + sums.len()];
-                            let weights = &memory[tap..tap + sums.len()];
-                            for ((sum, &input), &weight) in sums.iter_mut().zip(inputs).zip(weights) {
-                                *sum = sum.wrapping_add(widen(input, plan.in_type) * i32::from(weight.cast_signed()));
-                            }
-                        }
-                    }
-                    let out = target + first * size;
-                    plan.stage
-                        .write(parameters, sums, first, &mut memory[out..out + sums.len() * size]);
+        sums.fill(0);
+        for row in 0..window.kernel_height {
+            for column in 0..window.kernel_width {
+                let start = source + row * window.tap_step.0 + column * window.tap_step.1;
+                let tap = plan.weights.start + (row * window.kernel_width + column) * lanes + first;
+                let inputs = &memory[start..start + sums.len()];
+                let weights = &memory[tap..tap + sums.len()];
+                for ((sum, &input), &weight) in sums.iter_mut().zip(inputs).zip(weights) {
+                    *sum = sum.wrapping_add(widen(input, plan.in_type) * i32::from(weight.cast_signed()));
                 }
             }
         }

@@ -1,5 +1,6 @@
 //! Elements of every type to and from float32, a few hundred at a time, so that each family is written once for all types.
 
+use super::simd::{Simd, Work, vectorise};
 use super::stage::bounds;
 use crate::abi::tile_program::element_type;
 
@@ -42,17 +43,52 @@ pub(super) fn to_bfloat16(value: f32) -> u16 {
 }
 
 /// Reads `out.len()` elements of `kind`, `step` bytes apart from byte `start`; integers are dequantised, floats are not.
-#[inline(always)]
-pub(super) fn load(kind: u32, memory: &[u8], start: usize, step: usize, quantisation: Quantisation, out: &mut [f32]) {
-    let Quantisation { scale, zero, .. } = quantisation;
-    let real = |integer: i32| integer.wrapping_sub(zero) as f32 * scale;
-    match kind {
-        element_type::U8 => gather::<1>(memory, start, step, out, |[byte]| real(i32::from(byte))),
-        element_type::S8 => gather::<1>(memory, start, step, out, |[byte]| real(i32::from(byte.cast_signed()))),
-        element_type::S16 => gather::<2>(memory, start, step, out, |bytes| real(i32::from(i16::from_le_bytes(bytes)))),
-        element_type::S32 => gather::<4>(memory, start, step, out, |bytes| real(i32::from_le_bytes(bytes))),
-        element_type::F32 => gather::<4>(memory, start, step, out, f32::from_le_bytes),
-        _ => gather::<2>(memory, start, step, out, |bytes| from_bfloat16(u16::from_le_bytes(bytes))),
+pub(super) fn load(simd: Simd, kind: u32, memory: &[u8], start: usize, step: usize, quantisation: Quantisation, out: &mut [f32]) {
+    vectorise(
+        simd,
+        Load {
+            kind,
+            memory,
+            start,
+            step,
+            quantisation,
+            out,
+        },
+    );
+}
+
+struct Load<'a> {
+    kind: u32,
+    memory: &'a [u8],
+    start: usize,
+    step: usize,
+    quantisation: Quantisation,
+    out: &'a mut [f32],
+}
+
+impl Work for Load<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self) {
+        let Self {
+            kind,
+            memory,
+            start,
+            step,
+            quantisation,
+            out,
+        } = self;
+        let Quantisation { scale, zero, .. } = quantisation;
+        let real = |integer: i32| integer.wrapping_sub(zero) as f32 * scale;
+        match kind {
+            element_type::U8 => gather::<1>(memory, start, step, out, |[byte]| real(i32::from(byte))),
+            element_type::S8 => gather::<1>(memory, start, step, out, |[byte]| real(i32::from(byte.cast_signed()))),
+            element_type::S16 => gather::<2>(memory, start, step, out, |bytes| real(i32::from(i16::from_le_bytes(bytes)))),
+            element_type::S32 => gather::<4>(memory, start, step, out, |bytes| real(i32::from_le_bytes(bytes))),
+            element_type::F32 => gather::<4>(memory, start, step, out, f32::from_le_bytes),
+            _ => gather::<2>(memory, start, step, out, |bytes| from_bfloat16(u16::from_le_bytes(bytes))),
+        }
     }
 }
 
@@ -60,21 +96,64 @@ pub(super) fn load(kind: u32, memory: &[u8], start: usize, step: usize, quantisa
 ///
 /// Integers are clamp(round_half_even(value) + zero): whoever divides by a scale has done it. A NaN becomes the lower bound of an
 /// integer, or the canonical NaN of a float.
-#[inline(always)]
-pub(super) fn store(kind: u32, values: &[f32], quantisation: Quantisation, memory: &mut [u8], start: usize, step: usize) {
-    match kind {
-        element_type::U8 | element_type::S8 => {
-            scatter::<1>(values, memory, start, step, |value| [quantisation.round(value) as u8])
+pub(super) fn store(
+    simd: Simd,
+    kind: u32,
+    values: &[f32],
+    quantisation: Quantisation,
+    memory: &mut [u8],
+    start: usize,
+    step: usize,
+) {
+    vectorise(
+        simd,
+        Store {
+            kind,
+            values,
+            quantisation,
+            memory,
+            start,
+            step,
+        },
+    );
+}
+
+struct Store<'a> {
+    kind: u32,
+    values: &'a [f32],
+    quantisation: Quantisation,
+    memory: &'a mut [u8],
+    start: usize,
+    step: usize,
+}
+
+impl Work for Store<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self) {
+        let Self {
+            kind,
+            values,
+            quantisation,
+            memory,
+            start,
+            step,
+        } = self;
+        match kind {
+            element_type::U8 | element_type::S8 => {
+                scatter::<1>(values, memory, start, step, |value| [quantisation.round(value) as u8])
+            }
+            element_type::S16 => scatter::<2>(values, memory, start, step, |value| {
+                (quantisation.round(value) as i16).to_le_bytes()
+            }),
+            element_type::F32 => {
+                scatter::<4>(values, memory, start, step, |value| {
+                    if value.is_nan() { f32::NAN } else { value }.to_le_bytes()
+                });
+            }
+            _ => scatter::<2>(values, memory, start, step, |value| to_bfloat16(value).to_le_bytes()),
         }
-        element_type::S16 => scatter::<2>(values, memory, start, step, |value| {
-            (quantisation.round(value) as i16).to_le_bytes()
-        }),
-        element_type::F32 => {
-            scatter::<4>(values, memory, start, step, |value| {
-                if value.is_nan() { f32::NAN } else { value }.to_le_bytes()
-            });
-        }
-        _ => scatter::<2>(values, memory, start, step, |value| to_bfloat16(value).to_le_bytes()),
     }
 }
 

@@ -4,19 +4,23 @@
 //! has a scalar, an AVX2 and an AVX-512 form that give identical bytes. Descriptors and addresses are untrusted: each family first
 //! turns them into a checked plan (`operand`), and only a plan that lies wholly in memory is carried out.
 
+#[cfg(target_arch = "x86_64")]
+mod avx512_output;
 pub mod bench;
 mod binary;
 mod conv2d;
 #[cfg(target_arch = "x86_64")]
 mod conv2d_avx512;
-#[cfg(target_arch = "x86_64")]
-mod conv2d_avx512_store;
 mod conv2d_wide;
 mod convert;
 mod depthwise;
+#[cfg(target_arch = "x86_64")]
+mod depthwise_avx512;
 mod element;
 mod fields;
 mod functions;
+#[cfg(target_arch = "x86_64")]
+mod interleave_avx512;
 mod movement;
 mod normalise;
 mod operand;
@@ -130,7 +134,7 @@ pub fn execute(code: u32, descriptor: &[u8], operands: &[u32], memory: &mut [u8]
         opcode::NORMALISE => normalise::execute(fields, operands, memory, simd),
         opcode::COPY => movement::copy(fields, operands, memory),
         opcode::FILL => movement::fill(fields, operands, memory),
-        opcode::PACK => movement::pack(fields, operands, memory),
+        opcode::PACK => movement::pack(fields, operands, memory, simd),
         _ => Err(fault::UNKNOWN_OPCODE),
     }
 }

@@ -4,6 +4,7 @@ use super::Cost;
 use super::conv2d::DEPTH;
 use super::fields::Fields;
 use super::operand::{aligned, apart, disjoint, extent, place, require, work};
+use super::simd::Simd;
 use super::stage::LANES;
 use crate::abi::tile_program::{fault, tile_copy, tile_fill, tile_pack};
 use crate::abi::timing::BYTES_PER_CYCLE_COPY;
@@ -64,7 +65,7 @@ pub(super) fn fill(fields: Fields, operands: &[u32], memory: &mut [u8]) -> Resul
 }
 
 /// Carries out PACK: `out[n / 16][k / 4][n % 16][k % 4] = B[k][n]`, zero where B ends.
-pub(super) fn pack(fields: Fields, operands: &[u32], memory: &mut [u8]) -> Result<Cost, u32> {
+pub(super) fn pack(fields: Fields, operands: &[u32], memory: &mut [u8], simd: Simd) -> Result<Cost, u32> {
     let (inner, outer) = (fields.count(tile_pack::INNER)?, fields.count(tile_pack::OUTER)?);
     let pitch = fields.pitch(tile_pack::IN_PITCH);
     let transposed = fields.u32(tile_pack::TRANSPOSED);
@@ -75,6 +76,15 @@ pub(super) fn pack(fields: Fields, operands: &[u32], memory: &mut [u8]) -> Resul
     let output = place(memory, operands[1], packed, 1)?;
     disjoint(&output, &[&input])?;
     let (inner, outer, pitch) = (inner as usize, outer as usize, pitch as usize);
+    let cost = Cost::of_elements(packed, BYTES_PER_CYCLE_COPY, packed);
+    #[cfg(target_arch = "x86_64")]
+    if simd.supported() == Simd::Avx512 && transposed == 0 {
+        let base = memory.as_mut_ptr();
+        // SAFETY: `supported` gives Avx512 only if the processor has its features; the matrix and its packed form lie in memory.
+        unsafe { super::interleave_avx512::pack(base.add(input.start), pitch, inner, outer, base.add(output.start)) };
+        return Ok(cost);
+    }
+    let _ = simd;
     let (k_step, n_step) = if transposed == 1 { (1, pitch) } else { (pitch, 1) };
     let mut target = output.start;
     for group in (0..outer).step_by(LANES) {
@@ -91,5 +101,5 @@ pub(super) fn pack(fields: Fields, operands: &[u32], memory: &mut [u8]) -> Resul
             }
         }
     }
-    Ok(Cost::of_elements(packed, BYTES_PER_CYCLE_COPY, packed))
+    Ok(cost)
 }

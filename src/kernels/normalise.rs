@@ -9,7 +9,6 @@ use super::simd::{Simd, Work, vectorise};
 use super::stage::LANES;
 use crate::abi::tile_program::{element_type, normalise_kind, tile_normalise as field};
 use crate::abi::timing::ELEMENTS_PER_CYCLE_F32;
-use std::ops::Range;
 
 /// Carries out NORMALISE. SOFTMAX and LAYER may write exactly over their input.
 ///
@@ -39,29 +38,59 @@ pub(super) fn execute(fields: Fields, operands: &[u32], memory: &mut [u8], simd:
     disjoint(&out.range, &[&parameters])?;
     // SOFTMAX and LAYER go over a row three times.
     let visits = shape.0 * shape.1 * if keeps_shape { 3 } else { 1 };
-    vectorise(
+    let mut vectors = vec![0f32; parameters.len() / 4];
+    load(
         simd,
-        Normalise {
-            input,
-            out,
-            parameters,
-            kind,
-            kinds,
-            epsilon: fields.f32(field::EPSILON),
-            memory,
-        },
+        element_type::F32,
+        memory,
+        parameters.start,
+        4,
+        Quantisation::PLAIN,
+        &mut vectors,
     );
+    let (gamma, beta) = vectors.split_at(vectors.len() / 2);
+    let (epsilon, mut values) = (fields.f32(field::EPSILON), vec![0f32; shape.1 as usize]);
+    for row in 0..shape.0 as usize {
+        load(
+            simd,
+            kinds.0,
+            memory,
+            input.at(row, 0),
+            input.element as usize,
+            Quantisation::PLAIN,
+            &mut values,
+        );
+        vectorise(
+            simd,
+            Normalise {
+                kind,
+                values: &mut values,
+                gamma,
+                beta,
+                epsilon,
+            },
+        );
+        let written = &values[..out_shape.1 as usize];
+        store(
+            simd,
+            kinds.1,
+            written,
+            Quantisation::PLAIN,
+            memory,
+            out.at(row, 0),
+            out.element as usize,
+        );
+    }
     Ok(Cost::of_elements(visits, ELEMENTS_PER_CYCLE_F32, out_shape.0 * out_shape.1))
 }
 
+/// One row, in place; a lone result becomes the first value.
 struct Normalise<'a> {
-    input: Rows,
-    out: Rows,
-    parameters: Range<usize>,
     kind: u32,
-    kinds: (u32, u32),
+    values: &'a mut [f32],
+    gamma: &'a [f32],
+    beta: &'a [f32],
     epsilon: f32,
-    memory: &'a mut [u8],
 }
 
 impl Work for Normalise<'_> {
@@ -70,61 +99,18 @@ impl Work for Normalise<'_> {
     #[inline(always)]
     fn run(self) {
         let Self {
-            input,
-            out,
-            parameters,
             kind,
-            kinds,
+            values,
+            gamma,
+            beta,
             epsilon,
-            memory,
         } = self;
-        let channels = input.run as usize;
-        let mut vectors = vec![0f32; parameters.len() / 4];
-        load(
-            element_type::F32,
-            memory,
-            parameters.start,
-            4,
-            Quantisation::PLAIN,
-            &mut vectors,
-        );
-        let (gamma, beta) = vectors.split_at(vectors.len() / 2);
-        let mut values = vec![0f32; channels];
-        for row in 0..input.rows as usize {
-            load(
-                kinds.0,
-                memory,
-                input.at(row, 0),
-                input.element as usize,
-                Quantisation::PLAIN,
-                &mut values,
-            );
-            let written = match kind {
-                normalise_kind::SOFTMAX => {
-                    softmax(&mut values);
-                    channels
-                }
-                normalise_kind::LAYER => {
-                    layer(&mut values, gamma, beta, epsilon);
-                    channels
-                }
-                _ => {
-                    values[0] = match kind {
-                        normalise_kind::SUM => fold(&values, 0.0, |a, b| a + b),
-                        normalise_kind::MEAN => fold(&values, 0.0, |a, b| a + b) / channels as f32,
-                        _ => fold(&values, f32::NEG_INFINITY, larger),
-                    };
-                    1
-                }
-            };
-            store(
-                kinds.1,
-                &values[..written],
-                Quantisation::PLAIN,
-                memory,
-                out.at(row, 0),
-                out.element as usize,
-            );
+        match kind {
+            normalise_kind::SOFTMAX => softmax(values),
+            normalise_kind::LAYER => layer(values, gamma, beta, epsilon),
+            normalise_kind::SUM => values[0] = fold(values, 0.0, |a, b| a + b),
+            normalise_kind::MEAN => values[0] = fold(values, 0.0, |a, b| a + b) / values.len() as f32,
+            _ => values[0] = fold(values, f32::NEG_INFINITY, larger),
         }
     }
 }

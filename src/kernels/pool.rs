@@ -6,7 +6,7 @@ use super::element::{CHUNK, is_byte};
 use super::fields::Fields;
 use super::operand::{disjoint, place, require};
 use super::simd::{Simd, Work, vectorise};
-use super::stage::{Parameters, Stage};
+use super::stage::Stage;
 use super::table::look_up;
 use super::window::Window;
 use crate::abi::tile_program::{element_type, output_flags, pool_kind, tile_pool as field};
@@ -109,25 +109,38 @@ fn sum(fields: Fields, operands: &[u32], memory: &mut [u8], simd: Simd, kind: u3
     for bias in &mut parameters.bias {
         *bias = bias.wrapping_sub(zeros);
     }
-    vectorise(
-        simd,
-        Sum {
-            window: &window,
-            kind,
-            stage,
-            parameters,
-            memory,
-        },
-    );
+    let size = stage.out_size() as usize;
+    let mut sums = [0i32; CHUNK];
+    for y in 0..window.out_height {
+        for x in 0..window.out_width {
+            for first in (0..window.channels).step_by(CHUNK) {
+                let sums = &mut sums[..CHUNK.min(window.channels - first)];
+                let source = window.source(y, x) + first;
+                vectorise(
+                    simd,
+                    Sum {
+                        window: &window,
+                        source,
+                        kind,
+                        sums: &mut *sums,
+                        memory: &*memory,
+                    },
+                );
+                let out = window.target(y, x) + first * size;
+                stage.write(simd, &parameters, sums, first, &mut memory[out..out + sums.len() * size]);
+            }
+        }
+    }
     Ok(cost(&window))
 }
 
+/// The sums of the window that starts at byte `source`.
 struct Sum<'a> {
     window: &'a Window,
+    source: usize,
     kind: u32,
-    stage: Stage,
-    parameters: Parameters,
-    memory: &'a mut [u8],
+    sums: &'a mut [i32],
+    memory: &'a [u8],
 }
 
 impl Work for Sum<'_> {
@@ -137,30 +150,18 @@ impl Work for Sum<'_> {
     fn run(self) {
         let Self {
             window,
+            source,
             kind,
-            stage,
-            parameters,
+            sums,
             memory,
         } = self;
-        let size = stage.out_size() as usize;
-        let mut sums = [0i32; CHUNK];
-        for y in 0..window.out_height {
-            for x in 0..window.out_width {
-                let (source, target) = (window.source(y, x), window.target(y, x));
-                for first in (0..window.channels).step_by(CHUNK) {
-                    let sums = &mut sums[..CHUNK.min(window.channels - first)];
-                    sums.fill(0);
-                    for row in 0..window.kernel_height {
-                        for column in 0..window.kernel_width {
-                            let start = source + row * window.tap_step.0 + column * window.tap_step.1 + first;
-                            let bytes = &memory[start..start + sums.len()];
-                            for (sum, &byte) in sums.iter_mut().zip(bytes) {
-                                *sum = sum.wrapping_add(widen(byte, kind));
-                            }
-                        }
-                    }
-                    let out = target + first * size;
-                    stage.write(&parameters, sums, first, &mut memory[out..out + sums.len() * size]);
+        sums.fill(0);
+        for row in 0..window.kernel_height {
+            for column in 0..window.kernel_width {
+                let start = source + row * window.tap_step.0 + column * window.tap_step.1;
+                let bytes = &memory[start..start + sums.len()];
+                for (sum, &byte) in sums.iter_mut().zip(bytes) {
+                    *sum = sum.wrapping_add(widen(byte, kind));
                 }
             }
         }

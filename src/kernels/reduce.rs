@@ -6,7 +6,7 @@ use super::element::is_byte;
 use super::fields::Fields;
 use super::operand::{Rows, disjoint, disjoint_or_same, place, require};
 use super::simd::{Simd, Work, vectorise};
-use super::stage::{Parameters, Stage};
+use super::stage::Stage;
 use crate::abi::tile_program::{element_type, output_flags, tile_reduce, tile_requantise};
 use crate::abi::timing::{ELEMENTS_PER_CYCLE_8BIT, ELEMENTS_PER_CYCLE_F32};
 
@@ -32,29 +32,26 @@ pub(super) fn reduce(fields: Fields, operands: &[u32], memory: &mut [u8], simd: 
     } else {
         ELEMENTS_PER_CYCLE_F32
     };
+    let zeros = fields.i32(tile_reduce::IN_ZERO).wrapping_mul(rows as i32);
+    let mut sums = vec![zeros.wrapping_neg(); channels as usize];
     vectorise(
         simd,
         Reduce {
-            input,
-            out,
+            input: &input,
             kind,
-            zero: fields.i32(tile_reduce::IN_ZERO),
-            stage,
-            parameters,
-            memory,
+            sums: &mut sums,
+            memory: &*memory,
         },
     );
+    stage.write(simd, &parameters, &sums, 0, &mut memory[out.range]);
     Ok(Cost::of_elements(rows * channels, rate, channels))
 }
 
 struct Reduce<'a> {
-    input: Rows,
-    out: Rows,
+    input: &'a Rows,
     kind: u32,
-    zero: i32,
-    stage: Stage,
-    parameters: Parameters,
-    memory: &'a mut [u8],
+    sums: &'a mut [i32],
+    memory: &'a [u8],
 }
 
 impl Work for Reduce<'_> {
@@ -64,29 +61,23 @@ impl Work for Reduce<'_> {
     fn run(self) {
         let Self {
             input,
-            out,
             kind,
-            zero,
-            stage,
-            parameters,
+            sums,
             memory,
         } = self;
-        let (rows, channels) = (input.rows as usize, input.run as usize);
-        let mut sums = vec![zero.wrapping_mul(rows as i32).wrapping_neg(); channels];
-        for row in 0..rows {
+        for row in 0..input.rows as usize {
             let start = input.at(row, 0);
-            let bytes = &memory[start..start + channels * input.element as usize];
+            let bytes = &memory[start..start + sums.len() * input.element as usize];
             match kind {
                 element_type::S32 => {
                     for (sum, &word) in sums.iter_mut().zip(bytes.as_chunks::<4>().0) {
                         *sum = sum.wrapping_add(i32::from_le_bytes(word));
                     }
                 }
-                element_type::S8 => add(&mut sums, bytes, element_type::S8),
-                _ => add(&mut sums, bytes, element_type::U8),
+                element_type::S8 => add(sums, bytes, element_type::S8),
+                _ => add(sums, bytes, element_type::U8),
             }
         }
-        stage.write(&parameters, &sums, 0, &mut memory[out.range]);
     }
 }
 
@@ -120,51 +111,24 @@ pub(super) fn requantise(fields: Fields, operands: &[u32], memory: &mut [u8], si
         disjoint_or_same(&out, &input)
     }?;
     let parameters = stage.parameters(memory, &block, shape.1 as usize);
-    vectorise(
-        simd,
-        Requantise {
-            input,
-            out,
-            stage,
-            parameters,
-            memory,
-        },
-    );
+    let channels = shape.1 as usize;
+    let mut values = vec![0i32; channels];
+    for row in 0..shape.0 as usize {
+        let (from, to) = (input.at(row, 0), out.at(row, 0));
+        for (value, &word) in values.iter_mut().zip(memory[from..from + channels * 4].as_chunks::<4>().0) {
+            *value = i32::from_le_bytes(word);
+        }
+        stage.write(
+            simd,
+            &parameters,
+            &values,
+            0,
+            &mut memory[to..to + channels * out.element as usize],
+        );
+    }
     Ok(Cost::of_elements(
         shape.0 * shape.1,
         ELEMENTS_PER_CYCLE_F32,
         shape.0 * shape.1,
     ))
-}
-
-struct Requantise<'a> {
-    input: Rows,
-    out: Rows,
-    stage: Stage,
-    parameters: Parameters,
-    memory: &'a mut [u8],
-}
-
-impl Work for Requantise<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run(self) {
-        let Self {
-            input,
-            out,
-            stage,
-            parameters,
-            memory,
-        } = self;
-        let channels = input.run as usize;
-        let mut values = vec![0i32; channels];
-        for row in 0..input.rows as usize {
-            let (from, to) = (input.at(row, 0), out.at(row, 0));
-            for (value, &word) in values.iter_mut().zip(memory[from..from + channels * 4].as_chunks::<4>().0) {
-                *value = i32::from_le_bytes(word);
-            }
-            stage.write(&parameters, &values, 0, &mut memory[to..to + channels * out.element as usize]);
-        }
-    }
 }

@@ -3,6 +3,8 @@
 use super::fields::Fields;
 use super::operand::{element_size, require};
 use super::rounding::shift_round;
+use super::simd::{Simd, Work, vectorise};
+use super::table::look_up;
 use crate::abi::tile_program::{element_type, fault, output_flags, requantise, srs_rounding, srs_saturation, tile_requantise};
 use std::ops::Range;
 
@@ -150,8 +152,24 @@ impl Stage {
     }
 
     /// Turns the accumulators of channels `first..` of one pixel into output elements, `out`.
+    pub(super) fn write(&self, simd: Simd, parameters: &Parameters, accumulators: &[i32], first: usize, out: &mut [u8]) {
+        vectorise(
+            simd,
+            Write {
+                stage: self,
+                parameters,
+                accumulators,
+                first,
+                out: &mut *out,
+            },
+        );
+        if let Some(table) = &parameters.table {
+            look_up(simd, table, out);
+        }
+    }
+
     #[inline(always)]
-    pub(super) fn write(&self, parameters: &Parameters, accumulators: &[i32], first: usize, out: &mut [u8]) {
+    fn convert(&self, parameters: &Parameters, accumulators: &[i32], first: usize, out: &mut [u8]) {
         let bias = &parameters.bias[first..first + accumulators.len()];
         match (self.requantise, self.out_type) {
             (requantise::NONE, _) => self.write_accumulators(bias, accumulators, out),
@@ -172,11 +190,6 @@ impl Stage {
                 {
                     *byte = self.quantise(value, bias, scale) as u8;
                 }
-            }
-        }
-        if let Some(table) = &parameters.table {
-            for byte in out {
-                *byte = table[usize::from(*byte)];
             }
         }
     }
@@ -240,6 +253,23 @@ impl Stage {
             _ => sum.clamp(i64::from(least), i64::from(greatest)) as i32,
         };
         result.max(self.low).min(self.high)
+    }
+}
+
+struct Write<'a> {
+    stage: &'a Stage,
+    parameters: &'a Parameters,
+    accumulators: &'a [i32],
+    first: usize,
+    out: &'a mut [u8],
+}
+
+impl Work for Write<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self) {
+        self.stage.convert(self.parameters, self.accumulators, self.first, self.out);
     }
 }
 

@@ -32,29 +32,47 @@ pub(super) fn execute(fields: Fields, operands: &[u32], memory: &mut [u8], simd:
             (rows.rows, rows.run) = (1, elements);
         }
     }
-    vectorise(
-        simd,
-        Unary {
-            input,
-            out,
-            kinds,
-            operation,
-            alpha,
-            beta,
-            memory,
-        },
-    );
+    let mut values = [0f32; CHUNK];
+    for row in 0..input.rows as usize {
+        for first in (0..input.run as usize).step_by(CHUNK) {
+            let values = &mut values[..CHUNK.min(input.run as usize - first)];
+            load(
+                simd,
+                kinds.0,
+                memory,
+                input.at(row, first),
+                input.element as usize,
+                Quantisation::PLAIN,
+                values,
+            );
+            vectorise(
+                simd,
+                Unary {
+                    operation,
+                    alpha,
+                    beta,
+                    values: &mut *values,
+                },
+            );
+            store(
+                simd,
+                kinds.1,
+                values,
+                Quantisation::PLAIN,
+                memory,
+                out.at(row, first),
+                out.element as usize,
+            );
+        }
+    }
     Ok(Cost::of_elements(elements, ELEMENTS_PER_CYCLE_F32, elements))
 }
 
 struct Unary<'a> {
-    input: Rows,
-    out: Rows,
-    kinds: (u32, u32),
     operation: u32,
     alpha: f32,
     beta: f32,
-    memory: &'a mut [u8],
+    values: &'a mut [f32],
 }
 
 impl Work for Unary<'_> {
@@ -84,37 +102,8 @@ impl Work for Unary<'_> {
 impl Unary<'_> {
     #[inline(always)]
     fn apply(self, function: impl Fn(f32) -> f32) {
-        let Self {
-            input,
-            out,
-            kinds,
-            memory,
-            ..
-        } = self;
-        let mut values = [0f32; CHUNK];
-        for row in 0..input.rows as usize {
-            for first in (0..input.run as usize).step_by(CHUNK) {
-                let values = &mut values[..CHUNK.min(input.run as usize - first)];
-                load(
-                    kinds.0,
-                    memory,
-                    input.at(row, first),
-                    input.element as usize,
-                    Quantisation::PLAIN,
-                    values,
-                );
-                for value in &mut *values {
-                    *value = function(*value);
-                }
-                store(
-                    kinds.1,
-                    values,
-                    Quantisation::PLAIN,
-                    memory,
-                    out.at(row, first),
-                    out.element as usize,
-                );
-            }
+        for value in self.values {
+            *value = function(*value);
         }
     }
 }

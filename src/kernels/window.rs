@@ -12,6 +12,10 @@ pub(super) struct Window {
     pub channels: usize,
     pub kernel_height: usize,
     pub kernel_width: usize,
+    pub stride: (usize, usize),
+    pub dilation: (usize, usize),
+    /// Bytes between input rows and between input pixels.
+    pub pitch: (usize, usize),
     /// Bytes between the inputs of output rows and of output pixels.
     pub in_step: (usize, usize),
     /// Bytes between the inputs of kernel rows and of kernel columns.
@@ -54,6 +58,9 @@ impl Window {
             channels: channels as usize,
             kernel_height: kernel_height as usize,
             kernel_width: kernel_width as usize,
+            stride: (stride.0 as usize, stride.1 as usize),
+            dilation: (dilation.0 as usize, dilation.1 as usize),
+            pitch: (pitch.0 as usize, pitch.1 as usize),
             in_step: (in_step.0 as usize, in_step.1 as usize),
             tap_step: (tap_step.0 as usize, tap_step.1 as usize),
             out_step: (out_step.0 as usize, out_step.1 as usize),
