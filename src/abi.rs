@@ -252,7 +252,6 @@ pub mod array {
         pub const RELEASE_ID: Bits = Bits { word: 4, low: 7, width: 5 };
         pub const RELEASE_VALUE: Bits = Bits { word: 4, low: 12, width: 7 };
         pub const D0_WRAP: Bits = Bits { word: 4, low: 19, width: 12 };
-        pub const VALID: Bits = Bits { word: 4, low: 31, width: 1 };
         pub const D1_STEP: Bits = Bits { word: 5, low: 0, width: 22 };
         pub const NEXT_BD: Bits = Bits { word: 5, low: 22, width: 4 };
         pub const USE_NEXT_BD: Bits = Bits { word: 5, low: 26, width: 1 };
@@ -298,7 +297,6 @@ pub mod array {
         pub const ITERATION_WRAP: Bits = Bits { word: 10, low: 12, width: 8 };
         pub const NEXT_BD: Bits = Bits { word: 10, low: 20, width: 4 };
         pub const USE_NEXT_BD: Bits = Bits { word: 10, low: 24, width: 1 };
-        pub const VALID: Bits = Bits { word: 10, low: 31, width: 1 };
     }
     /// Bit-fields; aie-codegen xaie4mdsgbl_reginit.c, XAIE4GBL_* register values.
     pub mod core_bd {
@@ -325,7 +323,6 @@ pub mod array {
         pub const TLAST_SUPPRESS: Bits = Bits { word: 5, low: 25, width: 1 };
         pub const NEXT_BD: Bits = Bits { word: 5, low: 26, width: 4 };
         pub const USE_NEXT_BD: Bits = Bits { word: 5, low: 30, width: 1 };
-        pub const VALID: Bits = Bits { word: 5, low: 31, width: 1 };
     }
 }
 

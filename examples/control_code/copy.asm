@@ -53,7 +53,7 @@ mem_in:
   .long 0x00000000
   .long 0x00000000
   .long 0x00000000
-  .long 0x80000000
+  .long 0x00000000
 .align 4
 mem_out:
   .long 0x00801000
@@ -66,14 +66,14 @@ mem_out:
   .long 0x00000000
   .long 0x00000000
   .long 0x00000000
-  .long 0x80000000
+  .long 0x00000000
 .align 4
 input:
   .long 0x00000000
   .long 0x00000000
   .long 0x00000400
   .long 0x00000000
-  .long 0x80000000
+  .long 0x00000000
   .long 0x00000000
   .long 0x00000000
   .long 0x00000000
@@ -84,7 +84,7 @@ output:
   .long 0x00000000
   .long 0x00000400
   .long 0x00000000
-  .long 0x80000000
+  .long 0x00000000
   .long 0x00000000
   .long 0x00000000
   .long 0x00000000

@@ -81,7 +81,7 @@ mem_in:
   .long 0x00000000
   .long 0x00000000
   .long 0x00000000
-  .long 0x80000000
+  .long 0x00000000
 ; mem_core: waits for lock 0, to the core
 .align 4
 mem_core:
@@ -95,7 +95,7 @@ mem_core:
   .long 0x00000000
   .long 0x00000000
   .long 0x00000000
-  .long 0x80000000
+  .long 0x00000000
 ; mem_result: from the core; then lock 1 rises
 .align 4
 mem_result:
@@ -109,7 +109,7 @@ mem_result:
   .long 0x00000000
   .long 0x00000000
   .long 0x00000000
-  .long 0x80000000
+  .long 0x00000000
 ; mem_out: waits for lock 1, to the shim
 .align 4
 mem_out:
@@ -123,7 +123,7 @@ mem_out:
   .long 0x00000000
   .long 0x00000000
   .long 0x00000000
-  .long 0x80000000
+  .long 0x00000000
 ; core_in: to data memory 0; then lock 0 rises
 .align 4
 core_in:
@@ -132,7 +132,7 @@ core_in:
   .long 0x00000000
   .long 0x00000000
   .long 0x00000000
-  .long 0x80040000
+  .long 0x00040000
 ; core_out: waits for lock 1, from data memory 0x3000
 .align 4
 core_out:
@@ -141,14 +141,14 @@ core_out:
   .long 0x00000000
   .long 0x00000000
   .long 0x00000000
-  .long 0x80001FE1
+  .long 0x00001FE1
 .align 4
 matrix_a:
   .long 0x00000000
   .long 0x00000000
   .long 0x00000100
   .long 0x00000000
-  .long 0x80000000
+  .long 0x00000000
   .long 0x04400000
   .long 0x00000000
   .long 0x00000000
@@ -159,7 +159,7 @@ matrix_b:
   .long 0x00000000
   .long 0x00000200
   .long 0x00000000
-  .long 0x80000000
+  .long 0x00000000
   .long 0x00000000
   .long 0x00000000
   .long 0x00000000
@@ -170,7 +170,7 @@ matrix_c:
   .long 0x00000000
   .long 0x00000200
   .long 0x00000000
-  .long 0x80000000
+  .long 0x00000000
   .long 0x00000000
   .long 0x00000000
   .long 0x00000000

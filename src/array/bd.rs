@@ -8,7 +8,6 @@ use super::walk::Shape;
 /// A buffer descriptor's fields, whichever tile it is of. Addresses, lengths and steps count 32-bit words.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Descriptor {
-    pub valid: bool,
     /// First word: in tile memory, or (shim) the host byte address divided by four.
     pub base: u64,
     /// The same before anything is taken off, in the unit of the register, for messages.
@@ -65,20 +64,15 @@ fn decode_shim(words: &[u32; BD_WORDS]) -> Result<Descriptor, Misplaced> {
         return Err("its host address is not a multiple of 4");
     }
     Ok(Descriptor {
-        valid: bd::VALID.get(words) != 0,
         base: address / 4,
         raw_address,
         length: bd::LENGTH.get(words),
         shape: Shape {
             wraps: [bd::D0_WRAP.get(words), bd::D1_WRAP.get(words), bd::D2_WRAP.get(words)],
-            steps: [
-                bd::D1_STEP.get(words) + 1,
-                bd::D2_STEP.get(words) + 1,
-                bd::D3_STEP.get(words) + 1,
-            ],
+            steps: [bd::D1_STEP.get(words), bd::D2_STEP.get(words), bd::D3_STEP.get(words)],
             ..Shape::default()
         },
-        iteration_step: bd::ITERATION_STEP.get(words) + 1,
+        iteration_step: bd::ITERATION_STEP.get(words),
         iteration_wrap: bd::ITERATION_WRAP.get(words) + 1,
         iteration_current: bd::ITERATION_CURRENT.get(words),
         acquire: bd::ACQUIRE_ENABLE.get(words) != 0,
@@ -101,17 +95,12 @@ fn decode_mem(words: &[u32; BD_WORDS]) -> Result<Descriptor, Misplaced> {
         return Err("its address lies below the tile's own memory, which starts at word 0x800000");
     };
     Ok(Descriptor {
-        valid: bd::VALID.get(words) != 0,
         base,
         raw_address,
         length: bd::LENGTH.get(words),
         shape: Shape {
             wraps: [bd::D0_WRAP.get(words), bd::D1_WRAP.get(words), bd::D2_WRAP.get(words)],
-            steps: [
-                bd::D1_STEP.get(words) + 1,
-                bd::D2_STEP.get(words) + 1,
-                bd::D3_STEP.get(words) + 1,
-            ],
+            steps: [bd::D1_STEP.get(words), bd::D2_STEP.get(words), bd::D3_STEP.get(words)],
             before: [
                 bd::D0_PAD_BEFORE.get(words),
                 bd::D1_PAD_BEFORE.get(words),
@@ -123,7 +112,7 @@ fn decode_mem(words: &[u32; BD_WORDS]) -> Result<Descriptor, Misplaced> {
                 bd::D2_PAD_AFTER.get(words),
             ],
         },
-        iteration_step: bd::ITERATION_STEP.get(words) + 1,
+        iteration_step: bd::ITERATION_STEP.get(words),
         iteration_wrap: bd::ITERATION_WRAP.get(words) + 1,
         iteration_current: bd::ITERATION_CURRENT.get(words),
         acquire: bd::ACQUIRE_ENABLE.get(words) != 0,
@@ -143,16 +132,15 @@ fn decode_core(words: &[u32; BD_WORDS]) -> Descriptor {
     use core_bd as bd;
     let raw_address = u64::from(bd::ADDRESS.get(words));
     Descriptor {
-        valid: bd::VALID.get(words) != 0,
         base: raw_address,
         raw_address,
         length: bd::LENGTH.get(words),
         shape: Shape {
             wraps: [bd::D0_WRAP.get(words), bd::D1_WRAP.get(words), 0],
-            steps: [bd::D1_STEP.get(words) + 1, bd::D2_STEP.get(words) + 1, 1],
+            steps: [bd::D1_STEP.get(words), bd::D2_STEP.get(words), 1],
             ..Shape::default()
         },
-        iteration_step: bd::ITERATION_STEP.get(words) + 1,
+        iteration_step: bd::ITERATION_STEP.get(words),
         iteration_wrap: bd::ITERATION_WRAP.get(words) + 1,
         iteration_current: bd::ITERATION_CURRENT.get(words),
         acquire: bd::ACQUIRE_ENABLE.get(words) != 0,

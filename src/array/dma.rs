@@ -285,9 +285,6 @@ pub(super) fn out_of_order(control: u32) -> bool {
 
 /// Checks what can be known of a BD before it starts.
 fn check(kind: Kind, locks: usize, descriptor: &bd::Descriptor, offset: u64, walk: &Walk) -> Result<(), String> {
-    if !descriptor.valid {
-        return Err("the BD's valid bit is 0: write the BD before starting it".to_owned());
-    }
     if descriptor.length == 0 {
         return Err("the BD's length is 0 words; the least is 1".to_owned());
     }

@@ -90,16 +90,16 @@ def _routes() -> list[tuple[int, int]]:
 def assembly() -> str:
     """The text of ``matmul.asm``."""
     program = _tile_program()
-    tables = [("shim_a", SHIM_BD_WORDS.encode(length=M * K // 4, valid=1))]
-    tables += [("shim_b", SHIM_BD_WORDS.encode(length=K * N // 4, valid=1))]
-    tables += [("shim_c", SHIM_BD_WORDS.encode(length=M * N, valid=1))]
-    arrival = {"release_id": FULL, "release_value": 1, "valid": 1}
+    tables = [("shim_a", SHIM_BD_WORDS.encode(length=M * K // 4))]
+    tables += [("shim_b", SHIM_BD_WORDS.encode(length=K * N // 4))]
+    tables += [("shim_c", SHIM_BD_WORDS.encode(length=M * N))]
+    arrival = {"release_id": FULL, "release_value": 1}
     tables += [
         ("core_a", CORE_BD_WORDS.encode(address=A_AT // 4, length=M * K // 4, use_next_bd=1, next_bd=1, **arrival)),
         ("core_b", CORE_BD_WORDS.encode(address=B_AT // 4, length=K * N // 4, **arrival)),
         (
             "core_c",
-            CORE_BD_WORDS.encode(address=C_AT // 4, length=M * N, acquire_enable=1, acquire_id=DONE, acquire_value=-1, valid=1),
+            CORE_BD_WORDS.encode(address=C_AT // 4, length=M * N, acquire_enable=1, acquire_id=DONE, acquire_value=-1),
         ),
     ]
     places = [array.tile_address(0, array.SHIM_ROW, array.SHIM_BD + bd * array.SHIM_BD_STRIDE) for bd in range(3)]

@@ -77,13 +77,13 @@ def _nop(opcode: Opcode, count: int) -> Edit:
 
 
 def _core_bd(release: int) -> Edit:
-    fields = {"address": 0x1000 // 4, "length": K * N // 4, "release_id": FULL, "valid": 1}
+    fields = {"address": 0x1000 // 4, "length": K * N // 4, "release_id": FULL}
     old, new = CORE_BD_WORDS.encode(release_value=1, **fields), CORE_BD_WORDS.encode(release_value=release, **fields)
     return lambda code: _replace(code, _words(*old), _words(*new))
 
 
 def _shim_bd(**fields: int) -> Edit:
-    old, new = SHIM_BD_WORDS.encode(length=M * N, valid=1), SHIM_BD_WORDS.encode(**fields)
+    old, new = SHIM_BD_WORDS.encode(length=M * N), SHIM_BD_WORDS.encode(**fields)
     return lambda code: _replace(code, _words(*old), _words(*new))
 
 
@@ -114,8 +114,8 @@ LINKS: dict[str, Edit] = {
     "route to another port": _route(array.MEM_SLAVE_SOUTH[1]),
     "start of the core": _nop(Opcode.WRITE_32, 18),
     "start of the shim's DMA": _nop(Opcode.WRITE_32, 20),
-    "BD is not valid": _shim_bd(length=M * N),
-    "BD is too short": _shim_bd(length=M * N // 2, valid=1),
+    "BD has no length": _shim_bd(length=0),
+    "BD is too short": _shim_bd(length=M * N // 2),
     "lock is not released by the DMA": _core_bd(0),
     "lock is not released by the core": _tile((_RELEASE, DONE, 1), (_RELEASE, DONE + 1, 1)),
     "tile program ends at once": _tile((_ACQUIRE, FULL, 0xFFFFFFFE), (_HALT, FULL, 0xFFFFFFFE)),

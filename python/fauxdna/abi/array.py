@@ -257,9 +257,10 @@ CORE_ACTOR_S2MM: Final = (0, 1)
 CORE_ACTOR_MM2S: Final = (6,)
 
 # --- Buffer descriptors -------------------------------------------------------------------------------------------------
-# Lengths, steps and addresses count 32-bit words. A step is stored less one, a wrap as it is (0 = the dimension takes all that
-# is left), an iteration wrap less one (aie-codegen). A length counts words on the stream, so zero padding is part of it. Where
-# the facts name no position the field's place is chosen.
+# Lengths, steps and addresses count 32-bit words. Steps and wraps are stored as they are (wrap 0 = the dimension takes all that
+# is left), an iteration wrap less one, and there is no valid bit (aie-codegen's xaie_dma_aie4.c; so are the BDs that aiebu-asm
+# itself adds for PREEMPT). A length counts words on the stream, so zero padding is part of it. Where the facts name no position
+# the field's place is chosen.
 SHIM_BD_WORDS = Words(
     "shim_bd",
     9,
@@ -276,7 +277,6 @@ SHIM_BD_WORDS = Words(
         Bits("release_id", 4, 11, 7),
         Bits("release_value", 4, 18, 12, signed=True),
         Bits("d0_wrap", 4, 30, 19),
-        Bits("valid", 4, 31, 31),
         Bits("d1_step", 5, 21, 0),
         Bits("next_bd", 5, 25, 22),
         Bits("use_next_bd", 5, 26, 26),
@@ -324,7 +324,6 @@ MEM_BD_WORDS = Words(
         Bits("iteration_wrap", 10, 19, 12),
         Bits("next_bd", 10, 23, 20),
         Bits("use_next_bd", 10, 24, 24),
-        Bits("valid", 10, 31, 31),
     ],
     source=_REGISTERS,
 )
@@ -353,7 +352,6 @@ CORE_BD_WORDS = Words(
         Bits("tlast_suppress", 5, 25, 25),
         Bits("next_bd", 5, 29, 26),
         Bits("use_next_bd", 5, 30, 30),
-        Bits("valid", 5, 31, 31),
     ],
     source=_REGISTERS,
 )

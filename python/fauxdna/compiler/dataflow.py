@@ -67,8 +67,7 @@ def _mem_bd(address: int, size: int, acquire: int, release: int, *, slots: int, 
         release_id=release,
         release_value=1,
         iteration_wrap=slots - 1,
-        iteration_step=max(stride // 4 - 1, 0),
-        valid=1,
+        iteration_step=stride // 4,
         **fields,
     )
     return words + bytes(array.MEM_BD_STRIDE - len(words))
@@ -84,8 +83,7 @@ def _core_bd(address: int, size: int, acquire: int, release: int, *, slots: int,
         release_id=release,
         release_value=1,
         iteration_wrap=slots - 1,
-        iteration_step=max(stride // 4 - 1, 0),
-        valid=1,
+        iteration_step=stride // 4,
     )
     return words + bytes(array.CORE_BD_STRIDE - len(words))
 

@@ -11,7 +11,7 @@ from .errors import CompileError
 WRAP_MAX = array.SHIM_BD_WORDS.fields["d1_wrap"].mask
 ITERATIONS_MAX = array.SHIM_BD_WORDS.fields["iteration_wrap"].mask + 1
 REPEATS_MAX = array.START_QUEUE.fields["repeat"].mask + 1
-STEP_MAX = array.SHIM_BD_WORDS.fields["d1_step"].mask + 1
+STEP_MAX = array.SHIM_BD_WORDS.fields["d1_step"].mask
 """Words."""
 INNER_DIMENSIONS = 3
 
@@ -77,12 +77,11 @@ class ShimTask:
             d0_wrap=self.wraps[0],
             d1_wrap=self.wraps[1],
             d2_wrap=self.wraps[2],
-            d1_step=self.steps[0] - 1,
-            d2_step=self.steps[1] - 1,
-            d3_step=self.steps[2] - 1,
+            d1_step=self.steps[0],
+            d2_step=self.steps[1],
+            d3_step=self.steps[2],
             iteration_wrap=self.iterations - 1,
-            iteration_step=self.iteration_step - 1,
-            valid=1,
+            iteration_step=self.iteration_step,
             **fields,
         )
 

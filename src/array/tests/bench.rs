@@ -43,8 +43,8 @@ fn transfers() {
     mem_to_core("16 words", 16, &[], &[]);
     mem_to_core("4 KB", 1024, &[], &[]);
     mem_to_core("64 KB", 16384, &[], &[]);
-    let runs = |words: u32| [(mem_bd::D0_WRAP, words), (mem_bd::D1_STEP, 3 * words - 1)];
-    let runs_in = |words: u32| [(core_bd::D0_WRAP, words), (core_bd::D1_STEP, 2 * words - 1)];
+    let runs = |words: u32| [(mem_bd::D0_WRAP, words), (mem_bd::D1_STEP, 3 * words)];
+    let runs_in = |words: u32| [(core_bd::D0_WRAP, words), (core_bd::D1_STEP, 2 * words)];
     mem_to_core("4 KB, runs of 4 bytes out", 1024, &runs(1), &[]);
     mem_to_core("4 KB, runs of 16 bytes out", 1024, &runs(4), &[]);
     mem_to_core("4 KB, runs of 16 bytes in", 1024, &[], &runs_in(4));
@@ -54,14 +54,14 @@ fn transfers() {
     mem_to_core("16 KB, runs of 256 bytes out", 4096, &runs(64), &[]);
     let small_planes = [
         (mem_bd::D0_WRAP, 4),
-        (mem_bd::D1_STEP, 15),
+        (mem_bd::D1_STEP, 16),
         (mem_bd::D1_WRAP, 3),
-        (mem_bd::D2_STEP, 99),
+        (mem_bd::D2_STEP, 100),
     ];
     mem_to_core("4 KB, planes of 3 runs of 16 bytes", 1024, &small_planes, &[]);
     let padded = [
         (mem_bd::D0_WRAP, 60),
-        (mem_bd::D1_STEP, 59),
+        (mem_bd::D1_STEP, 60),
         (mem_bd::D0_PAD_BEFORE, 2),
         (mem_bd::D0_PAD_AFTER, 2),
     ];

@@ -104,10 +104,6 @@ fn bd_faults_name_tile_channel_and_bd() {
     let iterated = [(mem_bd::ITERATION_CURRENT, 255), (mem_bd::ITERATION_STEP, (1 << 22) - 1)];
     for (words, reason) in [
         ([0; 11], "address lies below"),
-        (
-            words(&[(mem_bd::ADDRESS, abi::MEM_WINDOW / 4), (mem_bd::LENGTH, 1)]),
-            "valid bit is 0",
-        ),
         (mem_words(0, 0, &[]), "length is 0"),
         (mem_words(limit - 7, 8, &[]), "last is word 786432"),
         (mem_words(0, 2, &stepped), "has 786432 words"),

@@ -264,7 +264,7 @@ fn history(seed: u64, steps: u32) -> (Vec<String>, Cycles, crate::array::Report,
 fn random_histories_neither_panic_nor_hang_and_repeat_exactly() {
     let mut moved = 0;
     for seed in 1..=60 {
-        let first = history(seed * 0x9E37_79B9_7F4A_7C15, 1500);
+        let first = history(u64::wrapping_mul(seed, 0x9E37_79B9_7F4A_7C15), 1500);
         moved += first
             .2
             .tiles
@@ -273,7 +273,7 @@ fn random_histories_neither_panic_nor_hang_and_repeat_exactly() {
             .map(|channel| channel.bytes)
             .sum::<u64>();
         if seed % 10 == 0 {
-            assert!(history(seed * 0x9E37_79B9_7F4A_7C15, 1500) == first);
+            assert!(history(u64::wrapping_mul(seed, 0x9E37_79B9_7F4A_7C15), 1500) == first);
         }
     }
     // The histories do real work, or they would prove nothing.
@@ -320,7 +320,7 @@ fn a_snapshot_goes_on_as_the_original_does() {
     array.connect(0, 0, abi::SHIM_SLAVE_DMA, abi::SHIM_MASTER_NORTH[0]);
     array.connect(0, 1, abi::MEM_SLAVE_SOUTH[0], abi::MEM_MASTER_DMA);
     array.shim_bd(0, 0, shim_words(0, 1000, &[]));
-    let more = [(mem_bd::ITERATION_STEP, 99), (mem_bd::ITERATION_WRAP, 9)];
+    let more = [(mem_bd::ITERATION_STEP, 100), (mem_bd::ITERATION_WRAP, 9)];
     array.mem_bd(0, true, 0, 0, mem_words(0, 100, &more));
     array.shim_start(0, false, 0, task(0, 0, true));
     array.mem_start(0, true, 0, task(0, 9, true));

@@ -79,7 +79,7 @@ pub fn shape(random: &mut Xorshift, padded: bool) -> Shape {
             1 + random.below([9, 5, 3][dimension])
         };
         size *= shape.wraps[dimension].max(1);
-        shape.steps[dimension] = if random.once_in(2) { size } else { 1 + random.below(40) };
+        shape.steps[dimension] = if random.once_in(2) { size } else { random.below(40) };
         if padded {
             shape.before[dimension] = random.below(3);
             shape.after[dimension] = random.below(3);

@@ -86,11 +86,10 @@ fn fields(shape: &Shape, wraps: [Option<Bits>; 3], steps: [Option<Bits>; 3]) -> 
         .into_iter()
         .zip(shape.wraps)
         .filter_map(|(field, value)| Some((field?, value)));
-    // Steps are stored less one.
     let steps = steps
         .into_iter()
         .zip(shape.steps)
-        .filter_map(|(field, value)| Some((field?, value - 1)));
+        .filter_map(|(field, value)| Some((field?, value)));
     wraps.chain(steps).collect()
 }
 
@@ -121,7 +120,7 @@ fn every_kind_of_bd_with_dimensions_padding_and_iteration() {
             [Some(shim_bd::D0_WRAP), Some(shim_bd::D1_WRAP), Some(shim_bd::D2_WRAP)],
             [Some(shim_bd::D1_STEP), Some(shim_bd::D2_STEP), Some(shim_bd::D3_STEP)],
         );
-        more.extend([(shim_bd::ITERATION_STEP, iteration - 1), (shim_bd::ITERATION_WRAP, 1)]);
+        more.extend([(shim_bd::ITERATION_STEP, iteration), (shim_bd::ITERATION_WRAP, 1)]);
         array.shim_bd(0, 16 + 5, shim_words(0x400, length, &more));
         array.mem_bd(0, true, 0, 0, mem_words(0, length * runs, &[]));
         array.shim_start(0, false, 2, task(5, runs - 1, false));
@@ -164,7 +163,7 @@ fn every_kind_of_bd_with_dimensions_padding_and_iteration() {
         more.extend([(mem_bd::D1_PAD_BEFORE, mem.before[1]), (mem_bd::D1_PAD_AFTER, mem.after[1])]);
         more.extend([(mem_bd::D2_PAD_BEFORE, mem.before[2]), (mem_bd::D2_PAD_AFTER, mem.after[2])]);
         more.extend([
-            (mem_bd::ITERATION_STEP, 9),
+            (mem_bd::ITERATION_STEP, 10),
             (mem_bd::ITERATION_WRAP, 4),
             (mem_bd::ITERATION_CURRENT, 3),
         ]);

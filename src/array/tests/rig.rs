@@ -70,7 +70,7 @@ pub fn words<const COUNT: usize>(fields: &[(Bits, u32)]) -> [u32; COUNT] {
 
 pub fn shim_words(address: u64, length: u32, more: &[(Bits, u32)]) -> [u32; 9] {
     use shim_bd as bd;
-    let mut fields = vec![(bd::VALID, 1), (bd::LENGTH, length), (bd::ADDRESS_LOW, address as u32)];
+    let mut fields = vec![(bd::LENGTH, length), (bd::ADDRESS_LOW, address as u32)];
     fields.push((bd::ADDRESS_HIGH, (address >> 32) as u32));
     fields.extend_from_slice(more);
     words(&fields)
@@ -79,18 +79,14 @@ pub fn shim_words(address: u64, length: u32, more: &[(Bits, u32)]) -> [u32; 9] {
 /// `word` counts from the start of the tile's memory.
 pub fn mem_words(word: u32, length: u32, more: &[(Bits, u32)]) -> [u32; 11] {
     use mem_bd as bd;
-    let mut fields = vec![
-        (bd::VALID, 1),
-        (bd::LENGTH, length),
-        (bd::ADDRESS, abi::MEM_WINDOW / 4 + word),
-    ];
+    let mut fields = vec![(bd::LENGTH, length), (bd::ADDRESS, abi::MEM_WINDOW / 4 + word)];
     fields.extend_from_slice(more);
     words(&fields)
 }
 
 pub fn core_words(word: u32, length: u32, more: &[(Bits, u32)]) -> [u32; 6] {
     use core_bd as bd;
-    let mut fields = vec![(bd::VALID, 1), (bd::LENGTH, length), (bd::ADDRESS, word)];
+    let mut fields = vec![(bd::LENGTH, length), (bd::ADDRESS, word)];
     fields.extend_from_slice(more);
     words(&fields)
 }

@@ -84,13 +84,13 @@ fn multicast_with_receivers_of_different_lengths() {
         0,
         CORE,
         0,
-        core_words(0, 20, &[(core_bd::ITERATION_STEP, 19), (core_bd::ITERATION_WRAP, 63)]),
+        core_words(0, 20, &[(core_bd::ITERATION_STEP, 20), (core_bd::ITERATION_WRAP, 63)]),
     );
     array.core_bd(
         0,
         CORE,
         1,
-        core_words(1000, 15, &[(core_bd::ITERATION_STEP, 14), (core_bd::ITERATION_WRAP, 63)]),
+        core_words(1000, 15, &[(core_bd::ITERATION_STEP, 15), (core_bd::ITERATION_WRAP, 63)]),
     );
     array.core_start(0, CORE, true, 0, task(0, 2, true));
     array.core_start(0, CORE, true, 1, task(1, 3, true));
@@ -159,7 +159,7 @@ fn packets_of_two_senders_do_not_mix() {
         0,
         CORE,
         0,
-        core_words(0, 32, &[(core_bd::ITERATION_STEP, 31), (core_bd::ITERATION_WRAP, 7)]),
+        core_words(0, 32, &[(core_bd::ITERATION_STEP, 32), (core_bd::ITERATION_WRAP, 7)]),
     );
     array.mem_start(0, false, 1, task(0, 0, false));
     array.mem_start(0, false, 0, task(0, 0, false));

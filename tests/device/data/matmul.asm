@@ -97,7 +97,7 @@ shim_a:
   .long 0x00000000
   .long 0x00000200
   .long 0x00000000
-  .long 0x80000000
+  .long 0x00000000
   .long 0x00000000
   .long 0x00000000
   .long 0x00000000
@@ -107,7 +107,7 @@ shim_b:
   .long 0x00000000
   .long 0x00000200
   .long 0x00000000
-  .long 0x80000000
+  .long 0x00000000
   .long 0x00000000
   .long 0x00000000
   .long 0x00000000
@@ -117,7 +117,7 @@ shim_c:
   .long 0x00000000
   .long 0x00000400
   .long 0x00000000
-  .long 0x80000000
+  .long 0x00000000
   .long 0x00000000
   .long 0x00000000
   .long 0x00000000
@@ -128,19 +128,19 @@ core_a:
   .long 0x00000000
   .long 0x00000000
   .long 0x00000000
-  .long 0xc4040000
+  .long 0x44040000
 core_b:
   .long 0x04000200
   .long 0x00000000
   .long 0x00000000
   .long 0x00000000
   .long 0x00000000
-  .long 0x80040000
+  .long 0x00040000
 core_c:
   .long 0x10000400
   .long 0x00000000
   .long 0x00000000
   .long 0x00000000
   .long 0x00000000
-  .long 0x80001fe1
+  .long 0x00001fe1
 .eop
