@@ -125,12 +125,11 @@ def _patched_bds() -> list[int]:
     )
 
 
-def bds_invalid(code: bytearray) -> int:
-    """Every shim BD (those that hold an address) loses its valid bit."""
-    valid = array.SHIM_BD_WORDS.fields["valid"]
+def bds_empty(code: bytearray) -> int:
+    """Every shim BD (those that hold an address) is of no length."""
+    length = array.SHIM_BD_WORDS.fields["length"]
     for offset in _patched_bds():
-        at = offset + 4 * valid.word
-        struct.pack_into("<I", code, at, struct.unpack_from("<I", code, at)[0] & ~(1 << valid.low))
+        struct.pack_into("<I", code, offset + 4 * length.word, 0)
     return len(_patched_bds())
 
 
@@ -179,7 +178,7 @@ def streams_cut(code: bytearray) -> int:
         cores_stay_off,
         lock_never_opens,
         no_arithmetic,
-        bds_invalid,
+        bds_empty,
         bds_short,
         no_tokens,
         streams_cut,
