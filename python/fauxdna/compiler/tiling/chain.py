@@ -20,7 +20,7 @@ from . import pooling, transposed
 from .context import Context, channel_bytes, channel_offset, padded, pixels
 from .convolution import axes, convolution, is_flat, upright
 from .elementwise import binary, resize, table
-from .grid import MAC_NS, Grid, flat, windows
+from .grid import MAC_NS, Grid, Job, flat, stretches, windows
 from .window import Axis, store
 
 LONGEST = 8
@@ -180,9 +180,11 @@ class _Chain:
         window = _head(self._layers[0])
         pitch, each = self._layers[0].inputs[0].pixel_pitch, window.rows * window.columns
 
-        def sizes(height: int, width: int) -> tuple[int, int]:
-            count = height * width * each
-            return window.y.reach(height) * window.x.reach(width) * pitch + count * sum(self._outside.values()), count * out_pitch
+        def sizes(height: int, width: int) -> Job:
+            count, above, across = height * width * each, window.y.reach(height), window.x.reach(width)
+            runs = stretches(above, across, window.x.size, whole=True)
+            runs += (1 + len(self._outside)) * stretches(height * window.rows, width, window.x.out, whole=True)
+            return Job(above * across * pitch + count * sum(self._outside.values()), count * out_pitch, runs)
 
         found = windows(
             window.y.out,

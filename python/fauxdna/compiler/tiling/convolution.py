@@ -23,7 +23,7 @@ from .context import (
     padded,
     round_up,
 )
-from .grid import MAC_NS, Grid, flat, windows
+from .grid import BYTE_NS, JOB_NS, MAC_NS, RUN_NS, Grid, Job, flat, stretches, windows
 from .window import Axis, Window, store
 
 LANES = 16
@@ -74,6 +74,18 @@ def upright(layer: Conv) -> Conv:
         dilations=layer.dilations[::-1],
         pads=(left, top, right, bottom),
     )
+
+
+def folded(layer: Conv) -> Conv:
+    """The same sums with the input's zero point in the bias: sum((x - zero) * w) = sum(x * w) - zero * sum(w), modulo 2**32.
+
+    A core would otherwise do that anew for each tile. Where weights have a zero point of their own it can't be told apart.
+    """
+    if layer.in_zero == 0 or layer.weight_zero:
+        return layer
+    bias = np.zeros(layer.weights.shape[0], np.int64) if layer.bias is None else layer.bias.astype(np.int64)
+    bias = bias - layer.in_zero * layer.weights.sum(axis=(1, 2, 3), dtype=np.int64)
+    return replace(layer, in_zero=0, bias=bias.astype(np.uint64).astype(np.uint32).view(np.int32))
 
 
 def axes(layer: Conv) -> tuple[Axis, Axis]:
@@ -134,11 +146,15 @@ def _dense(context: Context, layer: Conv, number: int, given: Grid | None) -> St
             except CompileError as error:
                 failure = error
                 continue
-            cost = grid.tiles_y * passes * (2000 + grid.width * (pitch + block * element) * 0.3) + count * passes * pixel_ns
+            cost = grid.tiles_y * passes * (JOB_NS + grid.width * (pitch + block * element) * BYTE_NS)
+            cost += count * passes * (pixel_ns + (RUN_NS if passes > 1 else 0.0))
         else:
 
-            def sizes(rows: int, columns: int, block: int = block) -> tuple[int, int]:
-                return y.reach(rows) * x.reach(columns) * pitch, rows * columns * block * element
+            def sizes(rows: int, columns: int, block: int = block) -> Job:
+                above, across = y.reach(rows), x.reach(columns)
+                runs = stretches(above, across, x.size, whole=True)
+                runs += stretches(rows, columns, x.out, whole=block == layer.output.channels)
+                return Job(above * across * pitch, rows * columns * block * element, runs)
 
             found = windows(y.out, x.out, sizes, fixed, context.machine, passes=passes, pixel_ns=pixel_ns)
             if found is None:
@@ -170,6 +186,7 @@ def _dense_stage(context: Context, layer: Conv, number: int, weights: npt.NDArra
     _, inner, height, width = weights.shape
     source, output = layer.inputs[0], layer.output
     element, pitch = ELEMENT_BYTES[output.type], source.pixel_pitch
+    zero, layer = byte(layer.in_zero), folded(layer)
     starts = blocks(channel_bytes(layer) // element, block)
     parameters = []
     for start in starts:
@@ -212,7 +229,6 @@ def _dense_stage(context: Context, layer: Conv, number: int, weights: npt.NDArra
         descriptor,
         ((Region.INPUT, 0), (Region.PARAMETERS, 0), (Region.PARAMETERS, output_offset), (Region.OUTPUT, 0)),
     )
-    zero = byte(layer.in_zero)
     return Stage(
         layer.name,
         number,
@@ -254,8 +270,10 @@ def _depthwise_grid(context: Context, layer: Conv) -> tuple[int, Grid]:
         passes = len(blocks(total, block))
         fixed = align(round_up(block, LANES) * taps) + align(8 * round_up(block, LANES) + 256)
 
-        def sizes(rows: int, columns: int, block: int = block) -> tuple[int, int]:
-            return y.reach(rows) * x.reach(columns) * block, rows * columns * block * element
+        def sizes(rows: int, columns: int, block: int = block) -> Job:
+            above, across, whole = y.reach(rows), x.reach(columns), block == total
+            runs = stretches(above, across, x.size, whole=whole) + stretches(rows, columns, x.out, whole=whole)
+            return Job(above * across * block, rows * columns * block * element, runs)
 
         pixel_ns = round_up(block, LANES) * taps * DEPTHWISE_MAC_NS
         found = windows(y.out, x.out, sizes, fixed, context.machine, passes=passes, pixel_ns=pixel_ns)
@@ -274,6 +292,7 @@ def _depthwise_stage(context: Context, layer: Conv, number: int, block: int, gri
     kernel_height, kernel_width = layer.weights.shape[2:]
     taps, element = kernel_height * kernel_width, ELEMENT_BYTES[output.type]
     y, x = axes(layer)
+    zero, layer = byte(layer.in_zero), folded(layer)
     starts = blocks(round_up(source.channels, 4), block)
     lanes = round_up(block, LANES)
     parameters = []
@@ -304,7 +323,6 @@ def _depthwise_stage(context: Context, layer: Conv, number: int, block: int, gri
     )
     operands = (Region.INPUT, 0), (Region.PARAMETERS, 0), (Region.PARAMETERS, align(lanes * taps)), (Region.OUTPUT, 0)
     step = Step(Opcode.DEPTHWISE, descriptor, operands)
-    zero = byte(layer.in_zero)
     return Stage(
         layer.name,
         number,

@@ -11,7 +11,7 @@ from ..patterns import Operand
 from ..stage import Stage
 from ..tile_code import Region, Step
 from .context import Context, channel_bytes, channel_offset, padded, pixels
-from .grid import Grid, flat, windows
+from .grid import Grid, Job, flat, stretches, windows
 from .window import Axis, Window, store
 
 ELEMENT_NS = 0.1
@@ -155,8 +155,9 @@ def resize(context: Context, layer: Resize, number: int, given: Grid | None = No
     source, output, pitch = layer.inputs[0], layer.output, layer.inputs[0].pixel_pitch
     rows, columns = layer.factors
 
-    def sizes(height: int, width: int) -> tuple[int, int]:
-        return height * width * pitch, height * rows * width * columns * pitch
+    def sizes(height: int, width: int) -> Job:
+        runs = (1 + rows) * stretches(height, width, source.width, whole=True)
+        return Job(height * width * pitch, height * rows * width * columns * pitch, runs)
 
     grid = given
     if grid is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from ...abi import array
 from ..errors import CompileError
@@ -19,6 +20,8 @@ SLOT_BYTES_MAX = 60 * 1024
 MAC_NS = 1 / 150
 BYTE_NS = 0.3
 JOB_NS = 2000.0
+RUN_NS = 40.0
+"""Each stretch of contiguous host memory that a job reads or writes."""
 
 
 @dataclass(frozen=True)
@@ -92,6 +95,21 @@ def heights(limit: int) -> Iterable[int]:
     return sorted(size for size in sizes if 0 < size <= limit)
 
 
+class Job(NamedTuple):
+    """Input and output bytes of one job, and the contiguous stretches of host memory they lie in."""
+
+    input: int
+    output: int
+    runs: int
+
+
+def stretches(rows: int, columns: int, width: int, *, whole: bool) -> int:
+    """Stretches of a tile in an image ``width`` pixels wide, of whole pixels or of some channels."""
+    if not whole:
+        return rows * columns
+    return rows if columns < width else 1
+
+
 @dataclass(frozen=True)
 class Candidate:
     """A tiling and its cost."""
@@ -103,7 +121,7 @@ class Candidate:
 def windows(
     height: int,
     width: int,
-    sizes: Callable[[int, int], tuple[int, int]],
+    sizes: Callable[[int, int], Job],
     fixed: int,
     machine: Machine,
     *,
@@ -114,7 +132,7 @@ def windows(
 ) -> Candidate | None:
     """The cheapest tiling of ``height`` x ``width`` outputs, or None if nothing fits.
 
-    ``sizes(tile height, tile width)`` gives a job's input and output bytes; ``pixel_ns`` is the cost of one output pixel's
+    ``sizes(tile height, tile width)`` tells what a job of that size moves; ``pixel_ns`` is the cost of one output pixel's
     arithmetic in one pass; ``scratch`` bytes for each are needed while a job runs. Tile widths divide the width (``full_width``:
     are the width), so that only rows below the last reach beyond the tensor.
     """
@@ -127,7 +145,7 @@ def _tilings(
     height: int,
     width: int,
     tile_width: int,
-    sizes: Callable[[int, int], tuple[int, int]],
+    sizes: Callable[[int, int], Job],
     fixed: int,
     machine: Machine,
     passes: int,
@@ -137,7 +155,7 @@ def _tilings(
     tiles_x = width // tile_width
     for tile_height in heights(height):
         tiles_y = -(-height // tile_height)
-        input_size, output_size = sizes(tile_height, tile_width)
+        input_size, output_size, runs = sizes(tile_height, tile_width)
         if input_size + output_size > SLOT_BYTES_MAX and tile_height > 1:
             return
         slots = machine.slots(tiles_y, tiles_x, passes)
@@ -148,5 +166,5 @@ def _tilings(
         compute = tiles_y * tile_height * width * passes * pixel_ns
         # A last round that leaves cores idle costs simulated time only, so it weighs little.
         idle = -(-jobs // machine.cores) * machine.cores / jobs - 1
-        cost = compute * (1 + 0.1 * idle) + jobs * (JOB_NS + (input_size + output_size) * BYTE_NS)
+        cost = compute * (1 + 0.1 * idle) + jobs * (JOB_NS + runs * RUN_NS + (input_size + output_size) * BYTE_NS)
         yield Candidate(Grid(tile_height, tile_width, tiles_y, tiles_x), cost)

@@ -22,7 +22,7 @@ from .context import (
     round_up,
 )
 from .convolution import DEPTHWISE_MAC_NS
-from .grid import Grid, flat, windows
+from .grid import Grid, Job, flat, stretches, windows
 from .window import Axis, Window, store
 
 
@@ -33,8 +33,10 @@ def pool(context: Context, layer: Pool, number: int, given: Grid | None = None) 
     pitch, out_pitch = source.pixel_pitch, channel_bytes(layer)
     block = output_parameters(layer.stage, None, np.arange(source.channels))
 
-    def sizes(rows: int, columns: int) -> tuple[int, int]:
-        return y.reach(rows) * x.reach(columns) * pitch, rows * columns * out_pitch
+    def sizes(rows: int, columns: int) -> Job:
+        above, across = y.reach(rows), x.reach(columns)
+        runs = stretches(above, across, x.size, whole=True) + stretches(rows, columns, x.out, whole=True)
+        return Job(above * across * pitch, rows * columns * out_pitch, runs)
 
     pixel_ns = pitch * y.kernel * x.kernel * DEPTHWISE_MAC_NS
     grid = given

@@ -14,7 +14,7 @@ from ..stage import Stage, align
 from ..tile_code import Region, Step
 from .context import Context, byte, channel_bytes, channel_offset, output_fields, output_parameters, padded
 from .convolution import packed, packed_size
-from .grid import MAC_NS, Grid, windows
+from .grid import MAC_NS, Grid, Job, stretches, windows
 from .window import Axis, Window, store
 
 
@@ -59,8 +59,10 @@ def transposed_convolution(context: Context, layer: ConvTranspose, number: int, 
     weights_size = sum(align(packed_size(out, inner, len(a.taps) * len(b.taps))) for a in rows for b in columns)
     fixed = weights_size + align(8 * (out + 16) + 256)
 
-    def sizes(height: int, width: int) -> tuple[int, int]:
-        return y.reach(height) * x.reach(width) * pitch, height * stride_y * width * stride_x * out_pitch
+    def sizes(height: int, width: int) -> Job:
+        above, across = y.reach(height), x.reach(width)
+        runs = stretches(above, across, x.size, whole=True) + stretches(height * stride_y, width, x.out, whole=True)
+        return Job(above * across * pitch, height * stride_y * width * stride_x * out_pitch, runs)
 
     grid = given
     if grid is None:
