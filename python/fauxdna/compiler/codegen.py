@@ -66,7 +66,7 @@ def _lowered(context: tiling.Context, layers: Sequence[Layer], arguments: frozen
         for length in range(tiling.chain_length(layers, number, uses), 1, -1):
             if tiling.closed(layers, number, number + length, uses):
                 stage = tiling.chain(context, layers[number : number + length], number)
-                if stage is not None:
+                if stage is not None and _fits(_inlined(stage), context.machine.columns):
                     found += [[_inlined(stage)], *([] for _ in range(length - 1))]
                     break
         else:
@@ -74,9 +74,29 @@ def _lowered(context: tiling.Context, layers: Sequence[Layer], arguments: frozen
     return found
 
 
+def _fits(stage: Stage, columns: int) -> bool:
+    """Whether a stage's descriptors, tasks and programs are few enough."""
+    try:
+        _check(stage, columns)
+    except (OverflowError, CompileError):
+        return False
+    return True
+
+
+def _check(stage: Stage, columns: int) -> None:
+    """Raises what generating the stage would, wherever its buffers lie."""
+    buffers = (stage.store.buffer, *(operand.buffer for operand in (*stage.fetches, *stage.parameters)))
+    anywhere = 1 << 40
+    places = {name: Place("0", anywhere) for name in buffers}
+    StageColumn(stage, 0, stage.columns(columns), places).generate()
+
+
 def _stages(context: tiling.Context, layer: Layer, number: int) -> list[Stage]:
     try:
-        return [_inlined(stage) for stage in tiling.stages(context, layer, number)]
+        stages = [_inlined(stage) for stage in tiling.stages(context, layer, number)]
+        for stage in stages:
+            _check(stage, context.machine.columns)
+        return stages
     except (OverflowError, CompileError) as error:
         text = str(error)
         if layer.name in text:

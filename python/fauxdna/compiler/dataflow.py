@@ -137,6 +137,8 @@ class StageColumn:
     def _core_programs(self) -> None:
         stage, layout = self._stage, self._layout
         tiles = [(y, x) for y in self._rows for x in range(stage.tiles_x)]
+        if stage.by_columns:
+            tiles.sort(key=lambda tile: tile[::-1])
         jobs = [stage.job(y, x) for y, x in tiles]
         for core in range(self._cores):
             turns = [
@@ -232,14 +234,14 @@ class StageColumn:
                 [(stage.fetches[0], task)] for task in job_tasks(stage.fetches[0], self._rows, stage.tiles_x, stage.passes)
             ]
         else:
-            chains = interleaved_tasks(stage.fetches, self._rows)
+            chains = interleaved_tasks(stage.fetches, self._rows, stage.tiles_x)
             fetches = [list(zip(stage.fetches, chain, strict=True)) for chain in chains]
         mm2s = array.SHIM_MM2S_START
         shim.queue(mm2s, fetches)
         if stage.parameters:
             parts = [(part, task) for part in stage.parameters for task in job_tasks(part, range(1), 1, stage.passes)]
             shim.queue(mm2s + array.SHIM_CHANNEL_STRIDE, [[part] for part in parts])
-        tasks = job_tasks(stage.store, self._rows, stage.tiles_x, stage.passes)
+        tasks = job_tasks(stage.store, self._rows, stage.tiles_x, stage.passes, by_columns=stage.by_columns)
         shim.queue(array.SHIM_S2MM_START, [[(stage.store, task)] for task in tasks], token=True)
         shim.finish(stage.name)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import product
 
 from ..abi import array
 from .errors import CompileError
@@ -156,10 +157,14 @@ def _tasks(address: int, run: int, dimensions: list[Dimension]) -> list[ShimTask
     return rounds * repeats
 
 
-def job_tasks(operand: Operand, rows: range, tiles_x: int, passes: int) -> list[ShimTask]:
-    """Tasks that bring one operand of all jobs of tile rows ``rows``, pass after pass."""
+def job_tasks(operand: Operand, rows: range, tiles_x: int, passes: int, *, by_columns: bool = False) -> list[ShimTask]:
+    """Tasks that bring one operand of all jobs of tile rows ``rows``, pass after pass.
+
+    Jobs go along tile rows, or (``by_columns``) down tile columns.
+    """
     address = operand.offset + rows.start * operand.step_y
-    dimensions = [*operand.window, Dimension(tiles_x, operand.step_x), Dimension(len(rows), operand.step_y)]
+    grid = [Dimension(tiles_x, operand.step_x), Dimension(len(rows), operand.step_y)]
+    dimensions = [*operand.window, *(reversed(grid) if by_columns else grid)]
     found: list[ShimTask] = []
     for first, count, step in _runs(operand.passes or (0,) * passes):
         found += tasks(address + first, operand.run, [*dimensions, Dimension(count, step)])
@@ -180,10 +185,10 @@ def _runs(offsets: Sequence[int]) -> list[tuple[int, int, int]]:
     return runs
 
 
-def interleaved_tasks(operands: Sequence[Operand], rows: range) -> list[list[ShimTask]]:
-    """Tasks of several operands that take turns job by job, each a chain with one BD for each operand (one job a tile row)."""
+def interleaved_tasks(operands: Sequence[Operand], rows: range, tiles_x: int) -> list[list[ShimTask]]:
+    """Tasks of several operands that take turns job by job, down tile columns, each a chain with one BD for each operand."""
     chains = []
-    for start in range(rows.start, rows.stop, ITERATIONS_MAX):
+    for column, start in product(range(tiles_x), range(rows.start, rows.stop, ITERATIONS_MAX)):
         count = min(ITERATIONS_MAX, rows.stop - start)
         chain = []
         for operand in operands:
@@ -191,6 +196,7 @@ def interleaved_tasks(operands: Sequence[Operand], rows: range) -> list[list[Shi
             if len(window) > INNER_DIMENSIONS or operand.step_y % 4:
                 raise CompileError(f"operand {operand.buffer} has too many dimensions for a chain of BDs")
             job = Dimension(count, operand.step_y // 4)
-            chain.append(_task(operand.offset + start * operand.step_y, run, window, job, count))
+            address = operand.offset + column * operand.step_x + start * operand.step_y
+            chain.append(_task(address, run, window, job, count))
         chains.append(chain)
     return chains

@@ -51,6 +51,11 @@ class Stage:
         return sum(operand.size for operand in self.parameters)
 
     @property
+    def by_columns(self) -> bool:
+        """Whether jobs go down tile columns: operands that take turns have a BD each, which steps in one direction only."""
+        return len(self.fetches) > 1
+
+    @property
     def jobs(self) -> int:
         """Jobs in all."""
         return self.tiles_y * self.tiles_x * self.passes

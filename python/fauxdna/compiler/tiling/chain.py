@@ -25,6 +25,8 @@ from .window import Axis, store
 
 LONGEST = 8
 PARAMETERS_MAX = 64 * 1024
+ACROSS_MAX = 4
+"""Tiles in a row where operands take turns: each column of tiles needs a BD for each operand."""
 PIXELS_MIN = 48
 """Smaller tiles cost more in jobs than their fusion saves in transfers."""
 
@@ -194,7 +196,7 @@ class _Chain:
             self._context.machine,
             pixel_ns=pixel_ns * each,
             scratch=scratch * each,
-            full_width=bool(self._outside),
+            across=ACROSS_MAX if self._outside else 0,
         )
         if found is None:
             return None

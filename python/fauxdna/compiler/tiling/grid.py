@@ -128,16 +128,16 @@ def windows(
     passes: int = 1,
     pixel_ns: float,
     scratch: int = 0,
-    full_width: bool = False,
+    across: int = 0,
 ) -> Candidate | None:
     """The cheapest tiling of ``height`` x ``width`` outputs, or None if nothing fits.
 
     ``sizes(tile height, tile width)`` tells what a job of that size moves; ``pixel_ns`` is the cost of one output pixel's
-    arithmetic in one pass; ``scratch`` bytes for each are needed while a job runs. Tile widths divide the width (``full_width``:
-    are the width), so that only rows below the last reach beyond the tensor.
+    arithmetic in one pass; ``scratch`` bytes for each are needed while a job runs. Tile widths divide the width, so that only
+    rows below the last reach beyond the tensor; at most ``across`` tiles lie in a row (0: any number).
     """
-    widths = [width] if full_width else divisors(width)
-    found = (_tilings(height, width, across, sizes, fixed, machine, passes, pixel_ns, scratch) for across in widths)
+    widths = [tile for tile in divisors(width) if not across or width // tile <= across]
+    found = (_tilings(height, width, wide, sizes, fixed, machine, passes, pixel_ns, scratch) for wide in widths)
     return min((c for candidates in found for c in candidates), key=lambda c: c.cost, default=None)
 
 
