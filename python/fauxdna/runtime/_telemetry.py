@@ -6,13 +6,13 @@ import os
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from operator import itemgetter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from fauxdna.abi.control_code import Opcode
 from fauxdna.accel import AccelFile
-from fauxdna.artifact.program import ArrayStep
+from fauxdna.artifact.program import ArrayStep, LayerInfo
 
 from ._report import LayerReport
 
@@ -40,12 +40,19 @@ def layers(step: ArrayStep, events: Sequence[tuple[int, str, str]]) -> tuple[Lay
             if name.upper() == Opcode.TRACE.name:
                 layer = int(operands[0], 0) if operands else 0
                 begins[layer] = max(time, begins.get(layer, 0))
-    order = sorted(((begins[known.trace], known) for known in step.layers if known.trace in begins), key=itemgetter(0))
-    if not order:
+    known: list[tuple[int, LayerInfo]] = []
+    for info in step.layers:
+        if info.trace in begins:
+            known.append((begins[info.trace], info))
+        elif known:
+            # A layer without an operation of its own runs in one pass with the one before.
+            begin, before = known[-1]
+            known[-1] = (begin, replace(before, name=f"{before.name} + {info.name}", macs=before.macs + info.macs))
+    if not known:
         return ()
-    ends = [time for time, _ in order[1:]] + [events[-1][0]]
+    ends = [begin for begin, _ in known[1:]] + [events[-1][0]]
     return tuple(
-        LayerReport(known.name, known.kind, end - begin, known.macs) for (begin, known), end in zip(order, ends, strict=True)
+        LayerReport(info.name, info.kind, end - begin, info.macs) for (begin, info), end in zip(known, ends, strict=True)
     )
 
 
