@@ -1,6 +1,6 @@
 """Linux 7.2's own AIE4 driver, unmodified, compiled as a library and probing our functions through the bus.
 
-Needs gcc and the kernel's source: Debian's ``linux-source-7.2`` unpacked, its path in ``FAUXDNA_LINUX_SOURCE``.
+Needs gcc and the driver's source, which ``./dev root`` fetches; ``FAUXDNA_LINUX_SOURCE`` names another kernel source tree.
 """
 
 from __future__ import annotations
@@ -23,7 +23,9 @@ from fauxdna.firmware import build_images
 from fauxdna.log import Level
 from fauxdna.serve import LocalDie
 
-SOURCE = Path(os.environ.get("FAUXDNA_LINUX_SOURCE", "/usr/src/linux-source-7.2"))
+CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "fauxdna" / "trixie"
+ROOT = Path(os.environ.get("FAUXDNA_TRIXIE_ROOT") or CACHE)
+SOURCE = Path(os.environ.get("FAUXDNA_LINUX_SOURCE") or ROOT / "usr/src/linux-source-7.2")
 DRIVER = SOURCE / "drivers/accel/amdxdna"
 HERE = Path(__file__).parent / "stock_driver"
 UNMODIFIED = [
@@ -70,7 +72,9 @@ KERNEL_HEADERS = [
 ARENA_ADDRESS, ARENA_SIZE = 0x4000_0000, 64 << 20
 
 pytestmark = [
-    pytest.mark.skipif(not DRIVER.is_dir(), reason=f"needs Linux 7.2's source in {SOURCE} (set FAUXDNA_LINUX_SOURCE)"),
+    pytest.mark.skipif(
+        not DRIVER.is_dir(), reason=f"no Linux 7.2 source at {SOURCE}; get it with ./dev root (needs root and network)"
+    ),
     pytest.mark.skipif(shutil.which("gcc") is None, reason="needs gcc"),
 ]
 
