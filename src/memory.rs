@@ -68,4 +68,25 @@ pub trait HostMemory {
     fn read(&self, address: u64, out: &mut [u8]) -> Result<(), MemoryFault>;
     /// Copies `data` to `address`.
     fn write(&self, address: u64, data: &[u8]) -> Result<(), MemoryFault>;
+
+    /// Copies rows of `row` bytes (not zero), the first at `address` and each `stride` bytes above the last, one behind the other
+    /// to `out`, which holds whole rows.
+    fn read_rows(&self, address: u64, stride: u64, row: usize, out: &mut [u8]) -> Result<(), MemoryFault> {
+        let mut address = address;
+        for out in out.chunks_exact_mut(row) {
+            self.read(address, out)?;
+            address = address.wrapping_add(stride);
+        }
+        Ok(())
+    }
+
+    /// Copies `data`, rows of `row` bytes (not zero), to the addresses that [`HostMemory::read_rows`] reads.
+    fn write_rows(&self, address: u64, stride: u64, row: usize, data: &[u8]) -> Result<(), MemoryFault> {
+        let mut address = address;
+        for data in data.chunks_exact(row) {
+            self.write(address, data)?;
+            address = address.wrapping_add(stride);
+        }
+        Ok(())
+    }
 }

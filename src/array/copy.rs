@@ -236,19 +236,24 @@ pub(super) fn host_to_tile(
 ) -> Result<(), MemoryFault> {
     while words > 0 {
         let (a, b) = (from.block(), to.block());
-        if b.run < DIRECT_WORDS && (a.run > b.run || a.run < DIRECT_WORDS) {
-            let piece = words.min(STAGING_WORDS);
-            let staged = &mut staging[..piece as usize * 4];
-            read(host, from, staged)?;
-            scatter(staged, target, to);
-            words -= piece;
-        } else {
+        if b.run >= words {
+            read(host, from, &mut target[bytes(b.at, words)])?;
+            to.advance(words);
+            return Ok(());
+        }
+        if a.run.min(b.run) >= DIRECT_WORDS {
             let run = a.run.min(b.run).min(words);
             host.read(a.at * 4, &mut target[bytes(b.at, run)])?;
             from.advance(run);
             to.advance(run);
             words -= run;
+            continue;
         }
+        let piece = words.min(STAGING_WORDS);
+        let staged = &mut staging[..piece as usize * 4];
+        read(host, from, staged)?;
+        scatter(staged, target, to);
+        words -= piece;
     }
     Ok(())
 }
@@ -264,19 +269,24 @@ pub(super) fn tile_to_host(
 ) -> Result<(), MemoryFault> {
     while words > 0 {
         let (a, b) = (from.block(), to.block());
-        if a.zero || (a.run < DIRECT_WORDS && (b.run > a.run || b.run < DIRECT_WORDS)) {
-            let piece = words.min(STAGING_WORDS);
-            let staged = &mut staging[..piece as usize * 4];
-            gather(source, from, staged);
-            write(host, staged, to)?;
-            words -= piece;
-        } else {
+        if a.run >= words && !a.zero {
+            write(host, &source[bytes(a.at, words)], to)?;
+            from.advance(words);
+            return Ok(());
+        }
+        if a.run.min(b.run) >= DIRECT_WORDS && !a.zero {
             let run = a.run.min(b.run).min(words);
             host.write(b.at * 4, &source[bytes(a.at, run)])?;
             from.advance(run);
             to.advance(run);
             words -= run;
+            continue;
         }
+        let piece = words.min(STAGING_WORDS);
+        let staged = &mut staging[..piece as usize * 4];
+        gather(source, from, staged);
+        write(host, staged, to)?;
+        words -= piece;
     }
     Ok(())
 }
@@ -285,11 +295,18 @@ pub(super) fn tile_to_host(
 pub(super) fn read(host: &dyn HostMemory, walk: &mut Walk, out: &mut [u8]) -> Result<(), MemoryFault> {
     let mut rest = out;
     while !rest.is_empty() {
+        let words = (rest.len() / 4) as u32;
         let block = walk.block();
-        let run = block.run.min((rest.len() / 4) as u32);
-        let (now, later) = rest.split_at_mut(run as usize * 4);
-        host.read(block.at * 4, now)?;
-        walk.advance(run);
+        let run = block.run.min(words);
+        let rows = block.rows.min(words / run);
+        let (now, later) = rest.split_at_mut(run as usize * rows as usize * 4);
+        if rows > 1 {
+            host.read_rows(block.at * 4, u64::from(block.stride) * 4, run as usize * 4, now)?;
+            walk.advance_rows(rows);
+        } else {
+            host.read(block.at * 4, now)?;
+            walk.advance(run);
+        }
         rest = later;
     }
     Ok(())
@@ -299,11 +316,18 @@ pub(super) fn read(host: &dyn HostMemory, walk: &mut Walk, out: &mut [u8]) -> Re
 pub(super) fn write(host: &dyn HostMemory, data: &[u8], walk: &mut Walk) -> Result<(), MemoryFault> {
     let mut rest = data;
     while !rest.is_empty() {
+        let words = (rest.len() / 4) as u32;
         let block = walk.block();
-        let run = block.run.min((rest.len() / 4) as u32);
-        let (now, later) = rest.split_at(run as usize * 4);
-        host.write(block.at * 4, now)?;
-        walk.advance(run);
+        let run = block.run.min(words);
+        let rows = block.rows.min(words / run);
+        let (now, later) = rest.split_at(run as usize * rows as usize * 4);
+        if rows > 1 {
+            host.write_rows(block.at * 4, u64::from(block.stride) * 4, run as usize * 4, now)?;
+            walk.advance_rows(rows);
+        } else {
+            host.write(block.at * 4, now)?;
+            walk.advance(run);
+        }
         rest = later;
     }
     Ok(())

@@ -131,6 +131,38 @@ pub unsafe fn copy(destination: *mut u8, source: *const u8, length: usize) {
     }
 }
 
+/// Copies `rows` rows of `row` bytes, `source_stride` and `destination_stride` bytes apart.
+///
+/// # Safety
+/// As [`copy`], of every row.
+pub unsafe fn copy_rows(
+    destination: *mut u8,
+    destination_stride: usize,
+    source: *const u8,
+    source_stride: usize,
+    row: usize,
+    rows: usize,
+) {
+    let mut at = (destination, source);
+    let mut each = |length: usize| {
+        for _ in 0..rows {
+            // SAFETY: this is one of the rows that the caller vouches for.
+            unsafe { copy(at.0, at.1, length) };
+            // The pointers behind the last row are not used.
+            at = (at.0.wrapping_add(destination_stride), at.1.wrapping_add(source_stride));
+        }
+    };
+    // The commonest lengths as constants, so that `copy` needs no branches.
+    match row {
+        4 => each(4),
+        8 => each(8),
+        16 => each(16),
+        32 => each(32),
+        64 => each(64),
+        _ => each(row),
+    }
+}
+
 /// Asks for the cache line at `pointer`, to write to it. A hint: any address will do.
 #[inline]
 pub fn prefetch_write(pointer: *const u8) {
@@ -166,6 +198,26 @@ pub unsafe fn load64(pointer: *mut u8) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::copy;
+
+    #[test]
+    fn copies_rows_and_nothing_between_them() {
+        let source: Vec<u8> = (0..20000u32).map(|i| (i * 7 + i / 251) as u8).collect();
+        for row in [1, 4, 8, 12, 16, 20, 32, 64, 100] {
+            let (from, to, rows) = (row + 13, row + 5, 30);
+            let mut out = vec![0xEE; 20000];
+            // SAFETY: 30 rows, at most 113 bytes apart, lie inside both vectors, which are distinct allocations.
+            unsafe { super::copy_rows(out.as_mut_ptr(), to, source.as_ptr(), from, row, rows) };
+            for (index, byte) in out.iter().enumerate() {
+                let (line, column) = (index / to, index % to);
+                let expected = if line < rows && column < row {
+                    source[line * from + column]
+                } else {
+                    0xEE
+                };
+                assert_eq!(*byte, expected, "row {row} at {index}");
+            }
+        }
+    }
 
     #[test]
     fn copies_every_length_and_nothing_else() {

@@ -122,6 +122,15 @@ impl Access<'_> {
     }
 }
 
+impl Access<'_> {
+    /// The region that holds all rows of an access and allows it.
+    fn rows_region(&self, address: u64, stride: u64, row: usize, length: usize, prot: u32) -> Option<Region> {
+        let steps = (length / row).checked_sub(1)? as u64;
+        let span = stride.checked_mul(steps)?.checked_add(row as u64)?;
+        self.reader.single(address, usize::try_from(span).ok()?, prot).ok()?
+    }
+}
+
 impl HostMemory for Access<'_> {
     #[inline]
     fn read(&self, address: u64, out: &mut [u8]) -> Result<(), MemoryFault> {
@@ -189,6 +198,54 @@ impl HostMemory for Access<'_> {
         };
         if poisoned { Err(poison(address, data.len())) } else { Ok(()) }
     }
+
+    fn read_rows(&self, address: u64, stride: u64, row: usize, out: &mut [u8]) -> Result<(), MemoryFault> {
+        let Some(region) = self.rows_region(address, stride, row, out.len(), PROT_READ) else {
+            return by_row(address, stride, out.chunks_exact_mut(row), |address, out| {
+                self.read(address, out)
+            });
+        };
+        // SAFETY: `rows_region` found all rows inside the region, which stays mapped until this reader shows a newer generation, and
+        // `out` holds them.
+        unsafe {
+            let source = region.pointer.add((address - region.start) as usize);
+            copy::copy_rows(out.as_mut_ptr(), row, source, stride as usize, row, out.len() / row);
+        }
+        if region.guard.poisoned() {
+            Err(poison(address, out.len()))
+        } else {
+            Ok(())
+        }
+    }
+
+    fn write_rows(&self, address: u64, stride: u64, row: usize, data: &[u8]) -> Result<(), MemoryFault> {
+        let Some(region) = self.rows_region(address, stride, row, data.len(), PROT_WRITE) else {
+            return by_row(address, stride, data.chunks_exact(row), |address, data| {
+                self.write(address, data)
+            });
+        };
+        // SAFETY: as above, and the region is writable.
+        unsafe {
+            let destination = region.pointer.add((address - region.start) as usize);
+            copy::copy_rows(destination, stride as usize, data.as_ptr(), row, row, data.len() / row);
+        }
+        if region.guard.poisoned() {
+            Err(poison(address, data.len()))
+        } else {
+            Ok(())
+        }
+    }
+}
+
+/// Accesses rows one by one, for those that do not lie in one region: the fault names the row.
+fn by_row<T>(
+    address: u64,
+    stride: u64,
+    rows: impl Iterator<Item = T>,
+    access: impl Fn(u64, T) -> Result<(), MemoryFault>,
+) -> Result<(), MemoryFault> {
+    rows.enumerate()
+        .try_for_each(|(row, bytes)| access(address.wrapping_add(stride.wrapping_mul(row as u64)), bytes))
 }
 
 fn poison(address: u64, length: usize) -> MemoryFault {
