@@ -17,6 +17,8 @@ from pathlib import Path
 
 import pytest
 
+from fauxdna._core import HostQueue
+from fauxdna.abi.host_queue import PacketOpcode
 from fauxdna.bus import Region
 from fauxdna.bus.local import LocalBus
 from fauxdna.firmware import build_images
@@ -150,6 +152,12 @@ class Kernel:
         bus.set_irqs(2, 0, eventfds)
         self._eventfds |= {fd: function * 8 + vector for vector, fd in enumerate(eventfds)}
 
+    def queue(self, function: int, address: int, doorbell: int, layout: str) -> HostQueue:
+        """A host queue in the arena, rung through the mapped doorbell page."""
+        (area,) = self._buses[function].region_map(Region.BAR2)
+        offset = address - ARENA_ADDRESS
+        return HostQueue(self._arena_fd, offset, address, 16384, area.fd, doorbell, layout=layout, kick_fd=self.die.kick_fd)
+
     def close(self) -> None:
         for bus in self._buses.values():
             bus.close()
@@ -226,6 +234,24 @@ def test_probe_contexts_and_removal(kernel: Kernel) -> None:
     without_vfs(kernel, 2)
     assert kernel.complaints == []
     assert kernel.die.log.entries(Level.WARNING) == []
+
+
+@pytest.mark.parametrize("layout", ["unpadded", "padded"])
+def test_wait_for_commands(kernel: Kernel, layout: str) -> None:
+    """aie4_cmd_wait reads both indices as the unpadded header has them; a padded queue works because the device mirrors one."""
+    with_vfs(kernel, 1)
+    address = ARENA_ADDRESS + ARENA_SIZE - 65536
+    assert kernel.library.create_context(1, 0, 12, ctypes.c_uint64(address), 0) == 0
+    queue = kernel.queue(1, address, kernel.library.doorbell_offset(0), layout)
+    for expected in range(100):
+        sequence = queue.submit_opcode(PacketOpcode.TEST)
+        assert sequence == expected
+        assert kernel.library.wait_command(0, ctypes.c_uint64(sequence), 1000) == 0
+        assert queue.completion(sequence) == 4
+    assert kernel.library.wait_command(0, ctypes.c_uint64(100), 1) == -62
+    kernel.library.destroy_context(0)
+    without_vfs(kernel, 1)
+    assert kernel.complaints == []
 
 
 def test_a_second_probe_after_removal(kernel: Kernel) -> None:

@@ -19,7 +19,6 @@ static struct pci_dev pdevs[FUNCTIONS];
 static struct amdxdna_dev xdnas[FUNCTIONS];
 static struct amdxdna_client clients[FUNCTIONS];
 static struct amdxdna_hwctx hwctxs[CONTEXTS];
-static u64 queue_page[512];
 static int answers;
 
 void start(const struct callbacks *callbacks)
@@ -58,13 +57,18 @@ int create_context(int function, int slot, u32 tiles, u64 queue_address, u32 pri
 	clients[function] = (struct amdxdna_client){ .xdna = &xdnas[function], .pasid = -1 };
 	hwctxs[slot] = (struct amdxdna_hwctx){
 		.client = &clients[function],
-		.queue.mem = { .size = sizeof(queue_page), .address = queue_address, .kva = queue_page },
+		.queue.mem = { .size = PAGE_SIZE, .address = queue_address, .kva = host.arena + (queue_address - host.arena_address) },
 		.qos.priority = priority,
 		.name = "test",
 		.num_tiles = tiles,
 	};
 	current_queue = &hwctxs[slot].queue;
 	return xdnas[function].dev_info->ops->hwctx_init(&hwctxs[slot]);
+}
+
+int wait_command(int slot, u64 sequence, u32 timeout)
+{
+	return hwctxs[slot].client->xdna->dev_info->ops->cmd_wait(&hwctxs[slot], sequence, timeout);
 }
 
 u32 doorbell_offset(int slot)
