@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from fauxdna.abi.tile_program import BinaryOperation, Broadcast, ElementType, PoolKind
+from fauxdna.abi.tile_program import BinaryOperation, Broadcast, ElementType, NormaliseKind, PoolKind, UnaryOperation
 from fauxdna.compiler import ir
 
 Array = npt.NDArray[np.generic]
@@ -136,6 +136,13 @@ def table(layer: ir.Table, x: Array) -> Array:
     return values if layer.output.type is ElementType.F32 else values.view(DTYPES[layer.output.type])
 
 
+_FUNCTIONS = {
+    UnaryOperation.RELU: lambda x: np.maximum(x, np.float32(0)),
+    UnaryOperation.NEGATE: np.negative,
+    UnaryOperation.ABS: np.abs,
+}
+
+
 def run(layer: ir.Layer, *inputs: Array) -> Array:
     """The layer's output."""
     x = inputs[0]
@@ -156,6 +163,10 @@ def run(layer: ir.Layer, *inputs: Array) -> Array:
             return convert(layer, x)
         case ir.Resize():
             return x.repeat(layer.factors[0], axis=0).repeat(layer.factors[1], axis=1)
+        case ir.Unary():
+            return _FUNCTIONS[layer.operation](x)
+        case ir.Normalise(kind=NormaliseKind.MAX):
+            return x.max(axis=2, keepdims=True)
     raise TypeError(f"no oracle for {type(layer).__name__}")
 
 

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from fauxdna.abi.tile_program import BinaryOperation, Broadcast, ElementType, PoolKind
+from fauxdna.abi.tile_program import BinaryOperation, Broadcast, ElementType, NormaliseKind, PoolKind, UnaryOperation
 from fauxdna.compiler import codegen, ir
 from fauxdna.compiler.errors import CompileError
 from fauxdna.compiler.ir import Layout, OutputStage, Quantisation, Tensor
@@ -354,3 +354,25 @@ def test_a_layer_that_does_not_fit_is_named() -> None:
     net.sink(conv(net, net.source("x", (20, 20, 512)), 16, (20, 20), name="wide"))
     with pytest.raises(CompileError, match=r"wide.*131072 bytes.*CPU"):
         net.check(1)
+
+
+@few
+@given(seeds, columns, st.integers(1, 30), st.integers(1, 30), st.integers(1, 40), st.sampled_from(["relu", "negate", "abs"]))
+def test_unary(seed: int, count: int, height: int, width: int, channels: int, name: str) -> None:
+    net = Net(np.random.default_rng(seed))
+    y = Tensor("y", height, width, channels, F32)
+    operation = UnaryOperation[name.upper()]
+    net.layers.append(ir.Unary("function", (net.source("x", (height, width, channels), F32),), y, operation=operation))
+    net.sink(y)
+    net.check(count)
+
+
+@few
+@given(seeds, columns, st.integers(1, 30), st.integers(1, 30), st.integers(1, 300))
+def test_largest_channel_of_each_pixel(seed: int, count: int, height: int, width: int, channels: int) -> None:
+    net = Net(np.random.default_rng(seed))
+    y = Tensor("y", height, width, 1, F32)
+    source = net.source("x", (height, width, channels), F32)
+    net.layers.append(ir.Normalise("largest", (source,), y, kind=NormaliseKind.MAX))
+    net.sink(y)
+    net.check(count)

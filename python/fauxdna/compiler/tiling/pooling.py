@@ -8,7 +8,7 @@ from ...abi.tile_program import FILL, POOL, REDUCE, ElementType, Opcode, PoolKin
 from ..errors import CompileError
 from ..ir import ELEMENT_BYTES, Pool, Reduce
 from ..patterns import Operand
-from ..stage import Stage
+from ..stage import Stage, align
 from ..tile_code import Region, Step
 from .context import (
     Context,
@@ -101,7 +101,8 @@ def reduce(context: Context, layer: Reduce, number: int) -> list[Stage]:
     count, pitch, channels = pixels(source), source.pixel_pitch, source.channels
     block = padded(output_parameters(layer.stage, None, np.arange(channels)))
     fields = output_fields(layer.stage, output.type, None)
-    grid = flat(layer.name, count, pitch, 4 * channels, len(block), context.machine)
+    # A job's output is one sum for each channel, however many pixels it takes.
+    grid = flat(layer.name, count, pitch, 0, len(block) + 2 * align(4 * channels), context.machine)
     out_size = round_up(channels * ELEMENT_BYTES[output.type], 4)
     result = Operand(output.name, channel_offset(layer), out_size, (), 0, 0)
     if grid.tiles_y == 1:
