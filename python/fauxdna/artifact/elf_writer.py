@@ -82,10 +82,13 @@ def write(pages: dict[int, list[Page]], references: list[Reference], constants: 
     sections.append(_Section(".strtab", SectionType.STRTAB, bytes(strings.data)))
     sections.append(_Section(".symtab", SectionType.SYMTAB, symtab, link=2, info=1, align=4, entry_size=elf.SYMBOL.size))
     text_index = _add_pages(sections, pages)
+    end = control_code.PAGE_SIZE * len(text_index)
     members = list(range(4, len(sections)))
     if constants:
         members.append(len(sections))
-        sections.append(_Section(f"{elf.WEIGHTS}.0", SectionType.PROGBITS, constants, elf.FLAG_WRITE | elf.FLAG_ALLOC, align=16))
+        sections.append(
+            _Section(f"{elf.WEIGHTS}.0", SectionType.PROGBITS, constants, elf.FLAG_WRITE | elf.FLAG_ALLOC, end, align=16)
+        )
     loaded = range(4, len(sections))
     if references:
         _add_dynamic(sections, references, text_index)

@@ -50,7 +50,8 @@ class LayerInfo:
     macs: int
     jobs: int
     trace: int
-    """``info`` of the TRACE operation that begins the layer in each column's control code."""
+    """``info`` of the TRACE operation that begins it in each column's control code. A layer without jobs of its own is part of
+    the one before that has this mark."""
     bytes_in: int
     bytes_out: int
 

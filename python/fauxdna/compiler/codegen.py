@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import accumulate
 
 import numpy as np
 
@@ -51,9 +52,7 @@ def generate(segment: Segment, *, columns: int = array.COLUMNS) -> Generated:
     places |= {name: Place(str(index), 0) for index, name in enumerate(arguments)}
     places[WEIGHTS] = Place(WEIGHTS, 0)
     image = _image(stages, places, bytes(context.constants), len(arguments) + 1, columns)
-    layers = tuple(
-        _layer_info(layer, number, group) for number, (layer, group) in enumerate(zip(segment.layers, by_layer, strict=True))
-    )
+    layers = tuple(_layer_info(layer, group) for layer, group in zip(segment.layers, _headed(by_layer), strict=True))
     return Generated(image, size, layers, columns)
 
 
@@ -159,7 +158,14 @@ def _macs(layer: Layer) -> int:
     return 0
 
 
-def _layer_info(layer: Layer, number: int, stages: Sequence[Stage]) -> LayerInfo:
+def _headed(by_layer: Sequence[list[Stage]]) -> list[tuple[int, list[Stage]]]:
+    """Each layer's stages, and the layer whose trace mark covers it: its own, or the head of its chain."""
+    heads = [number if stages else -1 for number, stages in enumerate(by_layer)]
+    return list(zip(accumulate(heads, max), by_layer, strict=True))
+
+
+def _layer_info(layer: Layer, headed: tuple[int, Sequence[Stage]]) -> LayerInfo:
+    number, stages = headed
     brought = sum(stage.jobs * stage.input_size + stage.passes * stage.parameter_size for stage in stages)
     return LayerInfo(
         layer.name,
