@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from fauxdna.abi import _rust, control_code
+from fauxdna.abi import control_code
 from fauxdna.abi.control_code import OPERATIONS, Opcode
 
 RECORD = json.loads((Path(__file__).parent / "data" / "control_code.json").read_text())
@@ -59,9 +59,3 @@ def test_uc_descriptors_decode() -> None:
     assert (first.length, first.next_bd, first.external, first.local_relative, first.local) == (8, 1, 0, 1, 0x20)
     assert (first.remote_high, first.remote_low) == (0x12, 0x021A05C0)
     assert (second.length, second.next_bd, second.external, second.local_relative, second.local) == (9, 0, 1, 1, 0x10)
-
-
-def test_rust_reads_the_same_declarations() -> None:
-    generated = Path(__file__).parents[2] / "src" / "abi.rs"
-    assert generated.read_text() == _rust.generate(), "run: cd python && python -m fauxdna.abi._rust > ../src/abi.rs"
-    assert "pub const COUNT: Bits = Bits { word: 1, low: 16, width: 8 };" in generated.read_text()
