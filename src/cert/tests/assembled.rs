@@ -200,3 +200,40 @@ fn matmul() {
         }
     }
 }
+
+#[test]
+fn matmul_with_flipped_bits_ends_with_an_answer_or_a_named_fault() {
+    let whole = pages(include_str!("recorded/matmul.hex"));
+    let used = usize::from(u16::from_le_bytes([whole[8], whole[9]]));
+    let mut state = 0x1234_5678_u32;
+    let mut below = |bound: usize| {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (state >> 8) as usize % bound
+    };
+    let mut faults = 0;
+    for _ in 0..400 {
+        let mut memory = vec![0; 0x10000];
+        for (index, offset) in [0x1000, 0x2000, 0x4000_u64].into_iter().enumerate() {
+            memory[8 * index..8 * index + 8].copy_from_slice(&(Host::BASE + offset).to_le_bytes());
+        }
+        let mut broken = whole.clone();
+        for _ in 0..1 + below(4) {
+            broken[below(used)] ^= 1 << below(8);
+        }
+        memory.extend(broken);
+        let host = Host::new(memory);
+        let mut machine = Machine::new(Array::new(3), 3);
+        let exec = ExecBuf {
+            code: Host::BASE + 0x10000,
+            args: Host::BASE,
+            args_length: 24,
+            dtrace: 0,
+        };
+        machine.start(0, exec).expect("it exists");
+        if let Progress::Fault(fault) = machine.run(&host, 100_000) {
+            assert!(fault.error <= 6 && !fault.message.is_empty(), "{fault:?}");
+            faults += 1;
+        }
+    }
+    assert!((50..400).contains(&faults), "{faults} of 400 failed");
+}
