@@ -15,7 +15,7 @@ mod tests;
 use std::fmt;
 
 pub use pages::SharedPages;
-pub use reader::{Access, Reader};
+pub use reader::{Access, Hint, Reader};
 pub use space::{AddressSpace, Mapping};
 
 /// Bytes of a page of host memory.

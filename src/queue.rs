@@ -9,7 +9,7 @@ use crate::abi::host_queue::{
     packet, packet_opcode, packet_type,
 };
 use crate::cert::ExecBuf;
-use crate::memory::{HostMemory, MemoryFault};
+use crate::memory::{Access, Hint, HostMemory, MemoryFault};
 
 /// Which of the two headers in the wild a client uses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -179,6 +179,16 @@ impl Queue {
             });
         }
         Ok(waiting)
+    }
+
+    /// The lines that a ring makes the device read: write_index and the next packet.
+    pub fn hints(&self, host: &Access<'_>) -> [Hint; 2] {
+        let slot = self.read_index & u64::from(self.capacity - 1);
+        let write_index = self.address.wrapping_add(self.layout.offsets().write_index as u64);
+        [
+            host.hint(write_index),
+            host.hint(self.data_address + slot * packet::SIZE as u64),
+        ]
     }
 
     /// A private copy of the next packet.

@@ -10,11 +10,13 @@ use crate::abi::control_code::UC_PER_COLUMN;
 use crate::abi::host_queue::{CAPACITY_MAX, completion_state, context_error};
 use crate::array::Array;
 use crate::cert::{ContextFault, Cycles, Machine, Progress, UcStatistics};
-use crate::memory::{Access, AddressSpace, HostMemory, Reader};
+use crate::memory::{Access, AddressSpace, Hint, HostMemory, Reader};
 use crate::queue::{Packet, Queue, QueueError, Request, error_word};
 
-/// Instructions, DMAs or fabric events between two looks at other contexts.
-const SLICE: u64 = 2048;
+/// A packet works this long between two looks at other contexts.
+const SLICE: Duration = Duration::from_micros(250);
+/// Instructions, DMAs or fabric events between two looks at the clock.
+const STEPS: u64 = 256;
 
 /// Packets whose cost is kept: twice what a queue holds, so that who waits for all of them can still ask.
 const RECENT: usize = 2 * CAPACITY_MAX as usize;
@@ -95,13 +97,12 @@ impl Context {
         self.work.serve(&host, clock)
     }
 
-    /// Whether a packet waits, in a queue that is known.
-    pub fn waiting(&mut self) -> bool {
+    /// Whether a packet waits, in a queue that is known; and what to ask for while none does.
+    pub fn look_ahead(&self) -> (bool, [Hint; 2]) {
         let host = self.reader.enter();
-        self.work
-            .queue
-            .as_ref()
-            .is_some_and(|queue| queue.waiting(&host).is_ok_and(|count| count > 0))
+        self.work.queue.as_ref().map_or_else(Default::default, |queue| {
+            (queue.waiting(&host).is_ok_and(|count| count > 0), queue.hints(&host))
+        })
     }
 
     /// Stops what runs and says why; the next ring starts over.
@@ -187,13 +188,25 @@ impl Work {
         let Some(running) = &self.running else { return Served::More };
         let word = match running.ended {
             Some((word, _)) => word,
-            None => match self.machine.run(host, SLICE) {
+            None => match self.run_slice(host) {
                 Progress::More => return Served::More,
                 Progress::Done => completion_state::COMPLETED,
                 Progress::Fault(fault) => self.fault(&fault),
             },
         };
         self.end(host, word, clock)
+    }
+
+    fn run_slice(&mut self, host: &Access<'_>) -> Progress {
+        let mut progress = self.machine.run(host, STEPS);
+        // Most packets of tests end here; only longer ones pay for the clock.
+        if progress == Progress::More {
+            let began = Instant::now();
+            while progress == Progress::More && began.elapsed() < SLICE {
+                progress = self.machine.run(host, STEPS);
+            }
+        }
+        progress
     }
 
     /// Takes a packet if one waits. A packet that runs no code is ended here; then nothing is running afterwards.

@@ -9,6 +9,7 @@ use super::context::Context;
 use super::terms::{Clock, Served};
 use super::{Cell, Shared};
 use crate::abi::host_queue as abi;
+use crate::memory::Hint;
 
 /// Looks at the doorbells between two looks at the clock.
 const LOOKS: u32 = 64;
@@ -26,6 +27,8 @@ struct Slot {
     ready: bool,
     /// A packet waits for its simulated time.
     until: Option<Instant>,
+    /// What its next ring will make us read.
+    hints: [Hint; 2],
 }
 
 pub(super) struct Worker {
@@ -92,6 +95,7 @@ impl Worker {
                 cell: cell.clone(),
                 ready: known.map_or_else(|| cell.has_work(), |slot| slot.ready),
                 until: known.and_then(|slot| slot.until),
+                hints: known.map_or_else(Default::default, |slot| slot.hints),
             }
         };
         self.slots = contexts.iter().map(slot).collect();
@@ -107,6 +111,9 @@ impl Worker {
     #[inline]
     fn look(&mut self) {
         for slot in &mut self.slots {
+            // A client writes packet, index and doorbell at about the same time: asking for all of them in each round makes their
+            // ways here one way.
+            slot.hints.iter().for_each(|hint| hint.prefetch());
             slot.ready |= slot.cell.rung();
         }
     }
@@ -145,7 +152,7 @@ impl Worker {
         match slot.cell.serve(clock) {
             Served::More => {}
             Served::Until(until) => slot.until = Some(until),
-            Served::Idle => slot.ready = slot.cell.rearm(),
+            Served::Idle => (slot.ready, slot.hints) = slot.cell.rearm(),
         }
     }
 
@@ -207,10 +214,10 @@ impl Cell {
     }
 
     /// Arms the doorbell again, then looks for a packet whose ring the arming may have wiped out.
-    fn rearm(&self) -> bool {
+    fn rearm(&self) -> (bool, [Hint; 2]) {
         self.doorbell.word32(0).swap(abi::DOORBELL_ARMED, Ordering::SeqCst);
         fence(Ordering::SeqCst);
-        self.turn(|context| context.waiting()).unwrap_or(false)
+        self.turn(|context| context.look_ahead()).unwrap_or_default()
     }
 
     #[inline]

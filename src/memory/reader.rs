@@ -111,7 +111,25 @@ pub struct Access<'a> {
     reader: &'a Reader,
 }
 
+/// A cache line that will be read soon. It may be asked for at any time, also when its memory is mapped no more: asking is no access.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Hint(usize);
+
+impl Hint {
+    /// Asks for the line.
+    #[inline]
+    pub fn prefetch(self) {
+        copy::prefetch(std::ptr::without_provenance(self.0));
+    }
+}
+
 impl Access<'_> {
+    /// The cache line behind `address`; an empty hint if that is not mapped.
+    pub fn hint(&self, address: u64) -> Hint {
+        let pointer = |region: Region| region.pointer.addr() + (address - region.start) as usize;
+        Hint(self.reader.find(address).map_or(0, pointer))
+    }
+
     /// Tells the processor that `address` will be written soon. It may be anything; what is not mapped is left alone.
     #[inline]
     pub fn prefetch_write(&self, address: u64) {
