@@ -1,4 +1,9 @@
 //! A hardware context: a host queue, a partition, and what became of its packets. The whole state is this value.
+//!
+//! What firmware does in these cases is not public; our choices: a packet that fails ends with its error, and later ones are served,
+//! on tiles and micro-controllers made anew, except that the rest of its chain is aborted. A queue that can't be served (header or
+//! index out of range, memory gone) raises the interrupt once, and each ring tries again. EXIT ends the context: it completes with
+//! error 0, and whatever comes after it is aborted.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

@@ -96,6 +96,8 @@ pub struct Engine {
     shared: Arc<Shared>,
     thread: Mutex<Option<JoinHandle<()>>>,
     next_id: AtomicU64,
+    /// The process that has the thread; a fork of it has not.
+    process: u32,
 }
 
 impl Engine {
@@ -143,6 +145,7 @@ impl Engine {
             shared,
             thread: Mutex::new(Some(thread)),
             next_id: AtomicU64::new(1),
+            process: std::process::id(),
         })
     }
 
@@ -242,8 +245,11 @@ impl Engine {
             .ok_or_else(|| no_context(id))
     }
 
-    /// Ends all contexts and the thread.
+    /// Ends all contexts and the thread. In a fork of the process it does nothing: thread and contexts are the parent's.
     pub fn close(&self) {
+        if std::process::id() != self.process {
+            return;
+        }
         let contexts = {
             let mut contexts = self.shared.lock();
             self.shared.closed.store(true, Ordering::Release);

@@ -10,9 +10,9 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from core_harness import BASE, CODE, EMPTY, PAGE, SIZE, Client, Function, die, page
+from core_harness import BASE, CODE, EMPTY, PAGE, SIZE, Client, Function, die
 
-from fauxdna._core import AddressSpace, Engine, HostQueue
+from fauxdna._core import Engine, HostQueue
 from fauxdna.abi import host_queue
 from fauxdna.abi.host_queue import CompletionState
 
@@ -369,66 +369,3 @@ def test_bad_contexts_are_refused(pair: tuple[Engine, Function], values: dict[st
             function.space, doorbell_fd=function.doorbells, interrupts=function.interrupts, **{**good, **values}
         )
     assert caught.value.errno == errno.EINVAL
-
-
-def test_engine_closes_with_work_queued_and_refuses_more() -> None:
-    function = Function()
-    engine = Engine(3)
-    client = Client(engine, function)
-    for _ in range(32):
-        client.queue.submit([(0, BASE + CODE)])
-    engine.close()
-    engine.close()
-    with pytest.raises(OSError, match="closed") as caught:
-        Client(engine, function)
-    assert caught.value.errno == errno.ENODEV
-    function.close()
-
-
-def test_clock_and_pace_are_checked() -> None:
-    with pytest.raises(ValueError, match="pace"):
-        Engine(3, pace="slow")
-    with pytest.raises(OSError, match="columns"):
-        Engine(4)
-    engine = Engine(1)
-    with pytest.raises(OSError, match="0 MHz"):
-        engine.set_clock(0)
-    engine.close()
-
-
-def test_trace_tells_packets_and_errors(pair: tuple[Engine, Function]) -> None:
-    client = Client(*pair)
-    client.engine.set_trace(client.context, True)
-    client.run()
-    client.run((0, 0x1000))
-    client.until("read_index", 2)
-    kinds = [kind for _, kind, _ in client.engine.take_trace(client.context) if kind in {"packet", "completion", "error"}]
-    assert kinds == ["packet", "completion", "packet", "error", "completion"]
-    assert client.engine.take_trace(client.context) == []
-
-
-def test_sleeping_engine_is_idle_and_hears_a_kickless_client(pair: tuple[Engine, Function]) -> None:
-    engine, function = pair
-    client = Client(engine, function)
-    client.run()
-    foreign = HostQueue(function.memory, 0, BASE, CODE, function.doorbells, 0)
-    os.pwrite(function.doorbells, bytes(4), host_queue.DOORBELL_KICKS)
-    del foreign
-    time.sleep(0.2)
-    begin, cpu = time.monotonic(), time.process_time()
-    time.sleep(0.5)
-    share = (time.process_time() - cpu) / (time.monotonic() - begin)
-    # The design's limit is 0.5 % on a quiet host; a busy one is given some slack.
-    assert share < 0.02
-    client.queue.ring()
-
-
-def test_space_can_be_dropped_while_its_context_lives(pair: tuple[Engine, Function]) -> None:
-    client = Client(*pair)
-    client.function.space = AddressSpace()
-    assert client.run() == COMPLETED
-
-
-def test_page_helper_is_a_page() -> None:
-    assert len(page()) == 8192
-    assert len(EMPTY) == 8192
