@@ -25,17 +25,6 @@ const ORDER: [u8; 64] = {
     order
 };
 
-/// The statement once for every number below the count, unrolled in the source.
-macro_rules! unrolled {
-    ($count:expr, $index:ident, $body:expr, $($number:literal)*) => {
-        $(if $number < $count {
-            let $index = $number;
-            $body;
-        })*
-    };
-}
-pub(super) use unrolled;
-
 /// Writes a block that lies in registers: `$full[pixel][register]` and, with `$with_half`, `$half[pixel]`, arrays of 16 pixels.
 ///
 /// A macro, because arrays that are handed to a function would lie in memory. Unsafe: from `$target` on, `$output`'s channels of
@@ -45,7 +34,7 @@ macro_rules! finish {
         let stride = ($registers + $with_half as usize).next_power_of_two();
         if $output.is_direct($registers, $with_half) {
             let together = 4 / stride;
-            super::avx512_output::unrolled!($pixels, pixel, if pixel % together == 0 {
+            super::unrolled!($pixels, pixel, if pixel % together == 0 {
                 let slot = |slot: usize| {
                     let (of, register) = (pixel + slot / stride, slot % stride);
                     if register < $registers {
@@ -66,8 +55,8 @@ macro_rules! finish {
                 }
             }, 0 1 2 3 4 5 6 7 8 9 10 11 12 13);
         } else {
-            super::avx512_output::unrolled!($pixels, pixel, {
-                super::avx512_output::unrolled!($registers, register,
+            super::unrolled!($pixels, pixel, {
+                super::unrolled!($registers, register,
                     $sums.store(pixel * stride + register, $full[pixel][register]), 0 1 2 3);
                 if $with_half {
                     $sums.store(pixel * stride + $registers, _mm512_zextsi256_si512($half[pixel]));
@@ -95,7 +84,7 @@ pub(super) unsafe fn put<const FULL: usize, const HALF: bool>(bytes: __m512i, pi
     let stride = (FULL + HALF as usize).next_power_of_two();
     // SAFETY: each store writes 16 or 8 bytes of a pixel below `pixels`, within what the caller vouches for; none needs alignment.
     unsafe {
-        unrolled!(
+        super::unrolled!(
             4,
             slot,
             {
@@ -246,7 +235,7 @@ impl<'a> Output<'a> {
         let load = |slot: usize| unsafe { _mm512_loadu_ps(scale.add(slot * LANES)) };
         let bound = _mm512_set1_ps(FLOAT_BOUND);
         let mut rounded = [_mm512_setzero_si512(); 4];
-        unrolled!(4, slot, {
+        super::unrolled!(4, slot, {
             let mut product = _mm512_mul_ps(_mm512_cvtepi32_ps(sums[slot]), load(slot));
             if !self.bounded {
                 // The second operand is the result where one is NaN, and a NaN converts to the least int32, as what lies below

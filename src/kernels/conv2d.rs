@@ -118,6 +118,26 @@ impl Plan {
         self.kernel_height * self.kernel_width * self.depth() * LANES
     }
 
+    /// Output rows and columns, as one row if rows follow each other without a gap on both sides.
+    pub(super) fn merged(&self) -> (usize, usize) {
+        let dense = self.in_step.0 == self.out_width * self.in_step.1 && self.out_step.0 == self.out_width * self.out_step.1;
+        if dense {
+            (1, self.out_height * self.out_width)
+        } else {
+            (self.out_height, self.out_width)
+        }
+    }
+
+    /// Runs of contiguous 8-bit input in a kernel row, and the bytes of each.
+    pub(super) fn runs(&self) -> (usize, usize) {
+        let contiguous = self.kernel_width == 1 || self.tap_step.1 == self.depth();
+        if contiguous {
+            (1, self.kernel_width * self.depth())
+        } else {
+            (self.kernel_width, self.depth())
+        }
+    }
+
     fn macs(&self) -> u64 {
         (self.out_elements() * self.kernel_height * self.kernel_width * self.in_channels) as u64
     }
@@ -136,19 +156,21 @@ pub(super) fn execute(fields: Fields, operands: &[u32], memory: &mut [u8], simd:
         super::conv2d_wide::run(&plan, &parameters, memory, simd);
         return Ok(Cost::of_macs(plan.macs(), plan.macs(), MACS_PER_CYCLE_S16, elements));
     }
+    // The AVX-512 form flips the top bits of S8 input, which adds 128 to every element.
+    let flip = if simd.supported() == Simd::Avx512 && plan.in_type == element_type::S8 {
+        128
+    } else {
+        0
+    };
+    fold(&plan, plan.in_zero.wrapping_add(flip), &mut parameters, memory);
     match simd.supported() {
         #[cfg(target_arch = "x86_64")]
-        Simd::Avx512 => {
-            // S8 input has its top bits flipped by the kernel, which adds 128 to every element.
-            let flip = if plan.in_type == element_type::S8 { 128 } else { 0 };
-            fold(&plan, plan.in_zero.wrapping_add(flip), &mut parameters, memory);
-            // SAFETY: `supported` gives Avx512 only if the processor has its features.
-            unsafe { super::conv2d_avx512::run(&plan, &parameters, memory) };
-        }
-        _ => {
-            fold(&plan, plan.in_zero, &mut parameters, memory);
-            run_scalar(&plan, &parameters, memory);
-        }
+        // SAFETY: `supported` gives Avx512 only if the processor has its features.
+        Simd::Avx512 => unsafe { super::conv2d_avx512::run(&plan, &parameters, memory) },
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: as above.
+        Simd::Avx2 => unsafe { super::conv2d_avx2::run(&plan, &parameters, memory) },
+        _ => run_scalar(&plan, &parameters, memory),
     }
     let padded = plan.macs() / (plan.in_channels * plan.out_channels) as u64
         * (plan.depth() * plan.out_channels.next_multiple_of(LANES)) as u64;

@@ -37,14 +37,14 @@ struct Job {
 /// The statement once for every register below the count, unrolled in the source.
 macro_rules! by_register {
     ($count:expr, |$index:ident| $body:expr) => {
-        super::avx512_output::unrolled!($count, $index, $body, 0 1 2 3)
+        super::unrolled!($count, $index, $body, 0 1 2 3)
     };
 }
 
 /// The statement once for every pixel below the count, unrolled in the source.
 macro_rules! by_pixel {
     ($count:expr, |$index:ident| $body:expr) => {
-        super::avx512_output::unrolled!($count, $index, $body, 0 1 2 3 4 5 6 7 8 9 10 11 12 13)
+        super::unrolled!($count, $index, $body, 0 1 2 3 4 5 6 7 8 9 10 11 12 13)
     };
 }
 
@@ -148,19 +148,8 @@ pub(super) unsafe fn run(plan: &Plan, parameters: &Parameters, memory: &mut [u8]
         element_type::S8 => memory[plan.input.clone()].iter().map(|byte| byte ^ 0x80).collect(),
         _ => Vec::new(),
     };
-    // Rows that follow each other without a gap on both sides are one row.
-    let dense = plan.in_step.0 == plan.out_width * plan.in_step.1 && plan.out_step.0 == plan.out_width * plan.out_step.1;
-    let (height, width) = if dense {
-        (1, plan.out_height * plan.out_width)
-    } else {
-        (plan.out_height, plan.out_width)
-    };
-    let contiguous = plan.kernel_width == 1 || plan.tap_step.1 == plan.depth();
-    let (runs, run_bytes) = if contiguous {
-        (1, plan.kernel_width * plan.depth())
-    } else {
-        (plan.kernel_width, plan.depth())
-    };
+    let (height, width) = plan.merged();
+    let (runs, run_bytes) = plan.runs();
     let vectors = plan.out_channels.div_ceil(LANES);
     let base = memory.as_mut_ptr();
     let input = if flipped.is_empty() {

@@ -65,7 +65,7 @@ unsafe fn block<const PIXELS: usize>(
 ) {
     macro_rules! by_pixel {
         (|$index:ident| $body:expr) => {
-            super::avx512_output::unrolled!(PIXELS, $index, $body, 0 1 2 3 4 5 6 7 8 9 10 11)
+            super::unrolled!(PIXELS, $index, $body, 0 1 2 3 4 5 6 7 8 9 10 11)
         };
     }
     let mut full = [[_mm512_setzero_si512(); 4]; 16];

@@ -4,11 +4,26 @@
 //! has a scalar, an AVX2 and an AVX-512 form that give identical bytes. Descriptors and addresses are untrusted: each family first
 //! turns them into a checked plan (`operand`), and only a plan that lies wholly in memory is carried out.
 
+/// The statement once for every number below the count, unrolled in the source.
+#[cfg(target_arch = "x86_64")]
+macro_rules! unrolled {
+    ($count:expr, $index:ident, $body:expr, $($number:literal)*) => {
+        $(if $number < $count {
+            let $index = $number;
+            $body;
+        })*
+    };
+}
+#[cfg(target_arch = "x86_64")]
+use unrolled;
+
 #[cfg(target_arch = "x86_64")]
 mod avx512_output;
 pub mod bench;
 mod binary;
 mod conv2d;
+#[cfg(target_arch = "x86_64")]
+mod conv2d_avx2;
 #[cfg(target_arch = "x86_64")]
 mod conv2d_avx512;
 mod conv2d_wide;
@@ -32,6 +47,8 @@ mod stage;
 mod table;
 #[cfg(target_arch = "x86_64")]
 mod table_avx512;
+#[cfg(test)]
+mod tests;
 mod unary;
 mod window;
 
