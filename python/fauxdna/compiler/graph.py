@@ -15,6 +15,8 @@ from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, helper, nump
 from .errors import ModelError
 
 Array = npt.NDArray[Any]
+INITIALISERS_APART = 4
+"""From this ONNX IR version on, initialisers need not be graph inputs."""
 
 
 @dataclass(eq=False)
@@ -78,7 +80,7 @@ class Graph:
         graph = model.graph
         self.name = graph.name or "model"
         self.opsets = {opset.domain: opset.version for opset in model.opset_import}
-        self.ir_version = model.ir_version
+        self.ir_version = max(model.ir_version, INITIALISERS_APART)
         self.constants: dict[str, Array] = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
         self.inputs = [value for value in graph.input if value.name not in self.constants]
         self.outputs = list(graph.output)

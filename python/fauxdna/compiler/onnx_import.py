@@ -24,7 +24,7 @@ MAXIMUM_FILE = 1 << 30
 MAXIMUM_NODES = 100_000
 MAXIMUM_TENSOR = 1 << 30
 """Bytes of one tensor (4 bytes an element); chosen, the reach of a 30-bit buffer offset."""
-MAXIMUM_FOLDED = 1 << 28
+MAXIMUM_FOLDED = 1 << 30
 """Bytes that constant folding may produce in all."""
 OPSET = 17
 """Models below this opset are raised to it: per-axis quantisation needs 13, LayerNormalization 17."""
@@ -276,8 +276,13 @@ def _real_scalars(graph: Graph) -> None:
 
 
 def _is_identity(node: Node, graph: Graph) -> bool:
-    if node.op in ("Identity", "Dropout"):
-        return len([name for name in node.outputs if name]) == 1
+    if node.op == "Dropout":
+        training = node.inputs[2] if len(node.inputs) > 2 else ""
+        mask = node.outputs[1] if len(node.outputs) > 1 else ""
+        off = not training or (graph.constants.get(training) is not None and not graph.constants[training].any())
+        return off and mask not in graph.output_names and not graph.consumers.get(mask)
+    if node.op == "Identity":
+        return True
     if node.op == "Cast":
         return bool(graph.element(node.inputs[0]) == node.get("to") != 0)
     return False
@@ -320,7 +325,7 @@ def _evaluate(graph: Graph) -> bool:
         shapes = [graph.shape(name) for name in node.outputs if name]
         if any(shape is None for shape in shapes):
             continue
-        budget -= sum(8 * int(np.prod(shape, dtype=object)) for shape in shapes if shape is not None)
+        budget -= sum(4 * int(np.prod(shape, dtype=object)) for shape in shapes if shape is not None)
         if budget < 0:
             raise ModelError(f"node {node.name!r}: folding the model's constants needs more than {MAXIMUM_FOLDED} bytes")
         chosen.append(node)

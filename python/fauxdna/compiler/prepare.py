@@ -151,6 +151,90 @@ def _per_channel(constant: Array, rank: int, channels: int) -> Array | None:
     return np.broadcast_to(constant.reshape(-1), (channels,))
 
 
+def fold_scale(graph: Graph, node: Node) -> bool:
+    """Conv, Mul by one constant per channel -> Conv with other weights."""
+    if node.op != "Mul":
+        return False
+    for at in (0, 1):
+        factor = graph.constants.get(node.inputs[1 - at])
+        conv = graph.producers.get(node.inputs[at])
+        if factor is None or factor.size < 2 or conv is None or conv.op != "Conv" or conv.inputs[1] not in graph.constants:
+            continue
+        shape = graph.shape(node.output)
+        spread = None if shape is None else _per_channel(factor, len(shape), shape[1])
+        bias = _bias(graph, conv)
+        if spread is None or bias is None or sole_consumer(graph, conv.output) is not node or shape != graph.shape(conv.output):
+            continue
+        weights = graph.constants[conv.inputs[1]]
+        scaled = weights * spread.reshape(-1, *[1] * (weights.ndim - 1))
+        _set_weights(graph, conv, scaled.astype(weights.dtype), (bias * spread).astype(bias.dtype))
+        _replace(graph, node, conv)
+        return True
+    return False
+
+
+def normalisation_to_convolution(graph: Graph, node: Node) -> bool:
+    """A BatchNormalization that no convolution precedes -> a depthwise convolution of one tap."""
+    if node.op != "BatchNormalization" or len([o for o in node.outputs if o]) != 1 or node.get("training_mode", 0):
+        return False
+    shape = graph.shape(node.inputs[0])
+    values = [graph.constants.get(name) for name in node.inputs[1:5]]
+    if shape is None or len(shape) not in (3, 4) or any(value is None for value in values):
+        return False
+    gamma, beta, mean, variance = (np.asarray(value, np.float64) for value in values)
+    factor = gamma / np.sqrt(variance + float(node.get("epsilon", 1e-5)))
+    taps = [1] * (len(shape) - 2)
+    weights = graph.add_constant(f"{node.name}_scale", factor.reshape(-1, 1, *taps).astype(np.float32))
+    bias = graph.add_constant(f"{node.name}_shift", (beta - mean * factor).astype(np.float32))
+    node.op, node.inputs = "Conv", [node.inputs[0], weights, bias]
+    node.attributes = {"group": shape[1], "kernel_shape": taps}
+    return True
+
+
+def sum_to_add(graph: Graph, node: Node) -> bool:
+    """Sum of several tensors -> additions of two."""
+    if node.op != "Sum" or len(node.inputs) < 2:
+        return False
+    total, steps = node.inputs[0], []
+    for index, name in enumerate(node.inputs[1:-1]):
+        out = f"{node.output}_{index}"
+        steps.append(Node("Add", f"{node.name}_{index}", [total, name], [out], {}, "", node.origins))
+        total = out
+    graph.insert_before(node, steps)
+    node.op, node.inputs = "Add", [total, node.inputs[-1]]
+    return True
+
+
+def flatten_to_convolution(graph: Graph, node: Node) -> bool:
+    """A matrix product with an image flattened before it -> a convolution whose window is the whole image.
+
+    Channels lie innermost in the array's memory, outermost in ONNX's: as a convolution the image needs no reordering.
+    """
+    if node.op not in ("MatMul", "Gemm") or node.get("transA", 0) or node.get("alpha", 1.0) != 1 or node.get("beta", 1.0) != 1:
+        return False
+    flat = graph.producers.get(node.inputs[0])
+    weights = graph.constants.get(node.inputs[1])
+    image = graph.shape(flat.inputs[0]) if flat is not None and flat.op in ("Reshape", "Flatten", "Squeeze") else None
+    if flat is None or image is None or weights is None or weights.ndim != 2 or len(image) != 4 or image[0] != 1:
+        return False
+    if graph.shape(flat.output) != (1, image[1] * image[2] * image[3]) or image[2] * image[3] == 1:
+        return False
+    matrix = weights if node.op == "Gemm" and node.get("transB", 0) else weights.T
+    bias = graph.constants.get(node.inputs[2]) if len(node.inputs) > 2 and node.inputs[2] else None
+    if len(node.inputs) > 2 and node.inputs[2] and (bias is None or bias.size not in (1, matrix.shape[0])):
+        return False
+    taps = graph.add_constant(f"{node.inputs[1]}_taps", np.ascontiguousarray(matrix).reshape(-1, *image[1:]))
+    inputs = [flat.inputs[0], taps]
+    if bias is not None:
+        inputs.append(graph.add_constant(f"{node.inputs[2]}_row", np.broadcast_to(bias.reshape(-1), (matrix.shape[0],)).copy()))
+    conv = Node("Conv", node.name, inputs, [f"{node.output}_image"], {"kernel_shape": list(image[2:])}, "", node.origins)
+    shape = graph.add_constant(f"{node.output}_shape", np.array([1, matrix.shape[0]], np.int64))
+    back = Node("Reshape", f"{node.name}_row", [f"{node.output}_image", shape], [node.output], {}, "", node.origins)
+    graph.insert_before(node, [conv, back])
+    graph.remove([node])
+    return True
+
+
 def mean_to_pool(graph: Graph, node: Node) -> bool:
     """ReduceMean over height and width -> GlobalAveragePool."""
     shape = graph.shape(node.inputs[0]) if node.op == "ReduceMean" else None
@@ -249,6 +333,10 @@ RULES: tuple[Rule, ...] = (
     remove_no_operation,
     fold_batch_normalisation,
     fold_bias,
+    fold_scale,
+    normalisation_to_convolution,
+    sum_to_add,
+    flatten_to_convolution,
     mean_to_pool,
     merge_gate,
     recognise_softmax,

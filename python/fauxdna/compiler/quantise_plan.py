@@ -25,7 +25,7 @@ MOVING = ("Reshape", "Transpose", "Squeeze", "Unsqueeze", "Flatten")
 CLAMPING = ("Relu", "Clip")
 FILTER_BANK_TAPS = 32
 """A convolution of one channel with at least this many taps is a filter bank (an STFT), which 8-bit samples would ruin."""
-WORTHWHILE_SHARE = 0.005
+WORTHWHILE_SHARE = 0.001
 """Share of the model's MACs below which a matrix product fed by float32 work is not worth quantising."""
 
 
@@ -69,6 +69,7 @@ class _Planner:
         self.exclude = set(exclude)
         self.consumers = graph.consumers
         self.outputs = set(graph.output_names)
+        self.given = {value.name for value in graph.inputs}
         self.plan = Plan()
         self.root: dict[str, str] = {}
         """Tensor -> the tensor before any operators that only rename dimensions."""
@@ -119,7 +120,8 @@ class _Planner:
             return
         if node.op == "Conv" and weights.shape[1] == 1 and node.get("group", 1) == 1 and weights[0].size >= FILTER_BANK_TAPS:
             return
-        if not self._hot(data) and node_macs(graph, node) < WORTHWHILE_SHARE * self.total:
+        near = self._hot(data) or self._root(data) in self.given
+        if not near and node_macs(graph, node) < WORTHWHILE_SHARE * self.total:
             return
         self._take(node, [data])
 

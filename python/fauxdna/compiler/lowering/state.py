@@ -281,8 +281,19 @@ class Lowering:
                 if node.op in FUNCTIONS and node.name not in self.on_array:
                     self.add_cpu(node, "its operand is on the CPU already")
             return
-        placed = self.floating(name)
+        try:
+            placed = self.floating(name)
+        except Unsupported as reason:
+            self._demote(value, str(reason))
+            return
         self._export_convert(name, placed, ir.Quantisation(), ())
+
+    def _demote(self, value: Value, why: str) -> None:
+        """Put on the CPU what was to become a layer but has no float32 form."""
+        order = {id(node): at for at, node in enumerate(self.graph.nodes)}
+        for node in sorted(value.nodes, key=lambda n: order[id(n)]):
+            if node.op != "DequantizeLinear" and node.name not in self.on_array:
+                self.add_cpu(node, why)
 
     def _export_convert(self, name: str, placed: Placed, quantisation: ir.Quantisation, nodes: tuple[Node, ...]) -> None:
         shape, order, tensor = placed.shape, placed.order, placed.tensor
