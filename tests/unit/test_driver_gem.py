@@ -106,6 +106,24 @@ def test_importing_from_many_threads_gives_one_object(bus: FakeBus, manager: Buf
     os.close(fd)
 
 
+def test_a_finalizer_inside_a_call_neither_deadlocks_nor_gets_lost(bus: FakeBus, manager: BufferManager) -> None:
+    dropped = manager.create(4096, BoType.SHARE, MemfdStore())
+    dma_map = bus.dma_map
+
+    def collect(*arguments: int) -> None:
+        # As if the garbage collector ran here.
+        if manager.count == 1:
+            manager.drop(dropped)
+            assert manager.count == 1
+        dma_map(*arguments)
+
+    bus.dma_map = collect  # type: ignore[method-assign]
+    kept = manager.create(4096, BoType.SHARE, MemfdStore())
+    assert list(bus.dma) == [kept.address]
+    manager.drop(kept)
+    assert manager.count == 0
+
+
 def test_what_is_no_buffer_is_not_imported(manager: BufferManager) -> None:
     read, write = os.pipe()
     with pytest.raises(InvalidArgument) as caught:

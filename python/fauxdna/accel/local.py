@@ -81,7 +81,7 @@ class LocalFile(Client):
         memory = _Memory(target.fd, target.length, offset=target.offset)
         if target.bo is not None:
             manager = self.function.memory
-            weakref.finalize(memory, manager.put, manager.get(target.bo))
+            weakref.finalize(memory, manager.drop, manager.get(target.bo))
         return Mapping(memory, target.fd, target.offset)
 
     def cost(self, hwctx: int, sequence: int) -> Values[str, int]:

@@ -10,8 +10,9 @@ import errno
 import os
 import stat
 import threading
+from collections import deque
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from fauxdna.abi.uapi import BoType
 from fauxdna.bus import Bus, BusError, DmaAccess
@@ -47,6 +48,12 @@ class BufferObject:
         return self.backing.length
 
 
+class _Thread(threading.local):
+    """How many calls of a manager this thread is in."""
+
+    depth = 0
+
+
 class BufferManager:
     """All BOs of one function."""
 
@@ -56,6 +63,8 @@ class BufferManager:
         self._objects: dict[_Identity, BufferObject] = {}
         self._lock = threading.Lock()
         self._attached = True
+        self._dropped: deque[BufferObject] = deque()
+        self._thread = _Thread()
 
     @property
     def count(self) -> int:
@@ -82,8 +91,9 @@ class BufferManager:
             raise OutOfSpace(f"a BO of {size} bytes has no pages", "ask for at least 1 byte")
         if size >= 1 << 47:
             raise OutOfSpace(f"a BO of {size} bytes exceeds the 47-bit device address space", "ask for less", errno=errno.ENOMEM)
-        backing = store.allocate(page_align(size))
-        return self._add(BoType.SHARE, store, backing, internal=type_ is BoType.CMD)
+        with self._call():
+            backing = store.allocate(page_align(size))
+            return self._add(BoType.SHARE, store, backing, internal=type_ is BoType.CMD)
 
     def import_memory(self, fd: int, store: BackingStore) -> BufferObject:
         """The BO behind an exported descriptor, or a new one over the memory of ``fd`` (a memfd), with one more reference.
@@ -99,12 +109,13 @@ class BufferManager:
             raise InvalidArgument(
                 f"file descriptor {fd} is no exported buffer (a memfd of whole pages)", "pass one that prime_handle_to_fd made"
             )
-        with self._lock:
-            known = self._objects.get((status.st_dev, status.st_ino, 0))
-            if known is not None:
-                known.references += 1
-                return known
-        return self._add(BoType.SHARE, store, store.adopt(fd, 0, status.st_size), internal=False, imported=True)
+        with self._call():
+            with self._lock:
+                known = self._objects.get((status.st_dev, status.st_ino, 0))
+                if known is not None:
+                    known.references += 1
+                    return known
+            return self._add(BoType.SHARE, store, store.adopt(fd, 0, status.st_size), internal=False, imported=True)
 
     def export(self, bo: BufferObject) -> int:
         """A new descriptor of ``bo``'s memory. ``EOPNOTSUPP`` for a BO made of someone's own memory, as in Linux."""
@@ -114,19 +125,26 @@ class BufferManager:
 
     def get(self, bo: BufferObject) -> BufferObject:
         """Takes one more reference."""
-        with self._lock:
+        with self._call(), self._lock:
             bo.references += 1
         return bo
 
     def put(self, bo: BufferObject) -> None:
         """Drops a reference; the last one unmaps the BO from the device and gives its memory back."""
-        with self._lock:
-            bo.references -= 1
-            if bo.references:
-                return
-            del self._objects[bo.identity]
-        self._unmap(bo.address, bo.size)
-        bo.store.release(bo.backing)
+        with self._call():
+            with self._lock:
+                bo.references -= 1
+                if bo.references:
+                    return
+                del self._objects[bo.identity]
+            self._unmap(bo.address, bo.size)
+            bo.store.release(bo.backing)
+
+    def drop(self, bo: BufferObject) -> None:
+        """:meth:`put` for finalizers: one that runs inside another call of its thread takes effect when that call ends."""
+        self._dropped.append(bo)
+        if not self._thread.depth:
+            self._sweep()
 
     def detach(self) -> None:
         """The function is gone, and with it every DMA mapping; what still has references is freed as they end."""
@@ -135,13 +153,16 @@ class BufferManager:
     @contextmanager
     def driver_memory(self, length: int, store: BackingStore, alignment: int = PAGE_SIZE) -> Iterator[tuple[Backing, int]]:
         """Memory for the driver's own use (firmware images, work buffer), with its device address, for the block's duration."""
-        backing = store.allocate(page_align(length))
+        with self._call():
+            backing = store.allocate(page_align(length))
         try:
-            address = self._map(backing, alignment)
+            with self._call():
+                address = self._map(backing, alignment)
             try:
                 yield backing, address
             finally:
-                self._unmap(address, backing.length)
+                with self._call():
+                    self._unmap(address, backing.length)
         finally:
             store.release(backing)
 
@@ -164,6 +185,27 @@ class BufferManager:
         self._unmap(address, backing.length)
         store.release(backing)
         return known
+
+    @contextmanager
+    def _call(self) -> Iterator[None]:
+        """Marks this thread as inside a call; the outermost one ends with what finalizers dropped meanwhile."""
+        self._thread.depth += 1
+        try:
+            yield
+        finally:
+            self._thread.depth -= 1
+            if self._dropped and not self._thread.depth:
+                self._sweep()
+
+    def _sweep(self) -> None:
+        self._thread.depth += 1
+        try:
+            # Another thread may take the last one between a look and a pop.
+            with suppress(IndexError):
+                while True:
+                    self.put(self._dropped.popleft())
+        finally:
+            self._thread.depth -= 1
 
     def _unmap(self, address: int, length: int) -> None:
         if self._attached:
