@@ -3,35 +3,10 @@
 from __future__ import annotations
 
 import os
-import shutil
-import subprocess
-import tempfile
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-
-
-@dataclass(frozen=True)
-class TrixieRoot:
-    """A Debian trixie root with stock aiebu-asm and aiebu-dump (``./dev root``)."""
-
-    path: Path
-
-    def run(self, *command: str, folder: Path) -> subprocess.CompletedProcess[str]:
-        """Runs ``command`` in the root with a copy of ``folder`` as working directory; new files are copied back."""
-        with tempfile.TemporaryDirectory(dir=self.path / "tmp") as inside:
-            shutil.copytree(folder, inside, dirs_exist_ok=True)
-            shell = 'cd "$0" && exec "$@"'
-            done = subprocess.run(
-                ["chroot", str(self.path), "sh", "-c", shell, "/" + str(Path(inside).relative_to(self.path)), *command],
-                capture_output=True,
-                text=True,
-                timeout=120,
-                check=False,
-            )
-            shutil.copytree(inside, folder, dirs_exist_ok=True)
-        return done
+from _trixie import TrixieRoot
 
 
 @pytest.fixture(scope="session")

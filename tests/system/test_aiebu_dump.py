@@ -7,10 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import TrixieRoot
+from _trixie import TrixieRoot, our_operations
 
-from fauxdna.abi import control_code
-from fauxdna.abi.control_code import Opcode
 from fauxdna.abi.tile_program import ElementType
 from fauxdna.artifact import elf
 from fauxdna.compiler import codegen, ir
@@ -40,22 +38,10 @@ def generated() -> bytes:
     return codegen.generate(ir.Segment("net", (x,), (y,), layers)).elf
 
 
-def mnemonics(text: str) -> list[str]:
-    """The operations in aiebu-dump's listing."""
-    known = {opcode.name for opcode in Opcode}
-    words = (line.split()[0].upper() for line in text.splitlines() if line.strip())
-    return [word for word in words if word in known]
-
-
 def test_aiebu_dump_sees_the_same_operations(trixie_root: TrixieRoot, tmp_path: Path) -> None:
     image = generated()
-    (tmp_path / "net.elf").write_bytes(image)
-    done = trixie_root.run("aiebu-dump", "-d", "net.elf", folder=tmp_path)
-    assert done.returncode == 0, done.stderr
-    kernel = elf.parse(image).kernel()
-    pages = range(0, len(kernel.code), control_code.PAGE_SIZE)
-    ours = [op.name for at in pages for _, op, _ in operations(kernel.code[at : at + control_code.PAGE_SIZE])]
-    assert mnemonics(done.stdout) == ours
+    ours = our_operations(image)
+    assert trixie_root.operations(image, tmp_path) == ours
     assert len(ours) > 100
     listed = " ".join(disassemble(image))
     assert all(listed.count(f" {name} ") >= ours.count(name) for name in ("WRITE_32", "WAIT_TCTS"))

@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from conftest import TrixieRoot
+from _trixie import TrixieRoot
 from elftools.elf.elffile import ELFFile
 
 from fauxdna.abi import control_code

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from conftest import TrixieRoot
+    from _trixie import TrixieRoot
 
 DEVICE_TESTS = Path(__file__).parent.parent / "device"
 sys.path.insert(0, str(DEVICE_TESTS))

@@ -12,6 +12,7 @@ import numpy.typing as npt
 import onnx
 import onnxruntime
 import pytest
+from _trixie import TrixieRoot, our_operations
 
 import fauxdna
 from fauxdna.artifact.program import ArrayStep, Program
@@ -103,6 +104,14 @@ def test_the_array_does_the_work(made: Made) -> None:
         assert all(node.place != "cpu" for node in made.program.nodes)
     elif made is not _MADE.get("silero"):
         assert share >= ARRAY_SHARE
+
+
+@pytest.mark.trixie
+@pytest.mark.parametrize("name", ["cls_mobile", "det_small"])
+def test_aiebu_dump_reads_the_elf(trixie_root: TrixieRoot, tmp_path: Path, name: str) -> None:
+    (step,) = make(name).program.steps
+    assert isinstance(step, ArrayStep)
+    assert trixie_root.operations(step.elf, tmp_path) == our_operations(step.elf)
 
 
 def _share_on_array(made: Made) -> float:
