@@ -115,7 +115,8 @@ fn a_core_works_under_locks_between_two_dmas() {
         array.core_bd(0, CORE, index, bd(word, 0, 1, 1 - index));
         array.core_bd(0, CORE, 2 + index, bd(word + 0x100, 3, 2, 3 - index));
     }
-    (array.lock(0, CORE, 0, 2), array.lock(0, CORE, 2, 2));
+    array.lock(0, CORE, 0, 2);
+    array.lock(0, CORE, 2, 2);
     // COPY of 16 words, reversed row order by 4: out[i] = in[i], and a FILL marks the first word of each piece.
     let copy = [4, 1, 1, 1, 16, 0, 0, 0, 4, 0, 0, 0, 4, 0, 0, 0];
     array.block(at(0, CORE, abi::CORE_PROGRAM + 500 * 4), &copy);

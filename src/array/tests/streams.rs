@@ -6,11 +6,11 @@ use crate::abi::timing;
 use crate::array::Array;
 use crate::cert::fabric::Fabric;
 
-/// Makes a slave port packet-switched, with one slot: packets with this id go to `msel` of `arbiter`.
-fn slot(array: &mut Array, column: u32, row: u32, slave: u32, index: u32, id: u32, msel: u32, arbiter: u32) {
+/// Makes a slave port of column 0 packet-switched, with one slot: packets with this id go to `msel` of `arbiter`.
+fn slot(array: &mut Array, row: u32, slave: u32, index: u32, id: u32, msel: u32, arbiter: u32) {
     let (_, slaves, slots) = switch(row);
     let packet = words::<1>(&[(switch_slave::ENABLE, 1), (switch_slave::PACKET, 1)])[0];
-    array.put(at(column, row, slaves + 4 * slave), packet);
+    array.put(at(0, row, slaves + 4 * slave), packet);
     let value = words::<1>(&[
         (switch_slot::ENABLE, 1),
         (switch_slot::ID, id),
@@ -18,7 +18,7 @@ fn slot(array: &mut Array, column: u32, row: u32, slave: u32, index: u32, id: u3
         (switch_slot::MSEL, msel),
         (switch_slot::ARBITER, arbiter),
     ])[0];
-    array.put(at(column, row, slots + 0x10 * slave + 4 * index), value);
+    array.put(at(0, row, slots + 0x10 * slave + 4 * index), value);
 }
 
 /// Makes a master port take packets of these msels of an arbiter.
@@ -120,11 +120,11 @@ fn packets_find_their_way_by_id() {
     };
     array.mem_bd(0, false, 2, 0, mem_words(0, 32, &packet(1, 1)));
     array.mem_bd(0, false, 2, 1, mem_words(32, 32, &packet(2, 0)));
-    slot(&mut array, 0, 1, abi::MEM_SLAVE_DMA[2], 0, 1, 0, 3);
-    slot(&mut array, 0, 1, abi::MEM_SLAVE_DMA[2], 1, 2, 1, 3);
+    slot(&mut array, 1, abi::MEM_SLAVE_DMA[2], 0, 1, 0, 3);
+    slot(&mut array, 1, abi::MEM_SLAVE_DMA[2], 1, 2, 1, 3);
     packet_master(&mut array, 0, 1, abi::MEM_MASTER_NORTH, 0b11, 3, false);
-    slot(&mut array, 0, CORE, abi::CORE_SLAVE_SOUTH, 0, 1, 0, 0);
-    slot(&mut array, 0, CORE, abi::CORE_SLAVE_SOUTH, 3, 2, 2, 1);
+    slot(&mut array, CORE, abi::CORE_SLAVE_SOUTH, 0, 1, 0, 0);
+    slot(&mut array, CORE, abi::CORE_SLAVE_SOUTH, 3, 2, 2, 1);
     packet_master(&mut array, 0, CORE, abi::CORE_MASTER_DMA, 0b1, 0, true);
     packet_master(&mut array, 0, CORE, abi::CORE_MASTER_NORTH, 0b100, 1, false);
     array.connect(0, CORE + 1, abi::CORE_SLAVE_SOUTH, abi::CORE_MASTER_DMA);
@@ -150,8 +150,8 @@ fn packets_of_two_senders_do_not_mix() {
     let packet = |id: u32| [(mem_bd::ENABLE_PACKET, 1), (mem_bd::PACKET_ID, id)];
     array.mem_bd(0, false, 0, 0, mem_words(0, 48, &packet(5)));
     array.mem_bd(0, false, 1, 0, mem_words(48, 48, &packet(6)));
-    slot(&mut array, 0, 1, abi::MEM_SLAVE_DMA[0], 0, 5, 0, 0);
-    slot(&mut array, 0, 1, abi::MEM_SLAVE_DMA[1], 0, 6, 0, 0);
+    slot(&mut array, 1, abi::MEM_SLAVE_DMA[0], 0, 5, 0, 0);
+    slot(&mut array, 1, abi::MEM_SLAVE_DMA[1], 0, 6, 0, 0);
     packet_master(&mut array, 0, 1, abi::MEM_MASTER_NORTH, 1, 0, true);
     array.connect(0, CORE, abi::CORE_SLAVE_SOUTH, abi::CORE_MASTER_DMA);
     // Receives 32 words at a time, so that each packet spans two BDs.
@@ -291,11 +291,11 @@ fn a_loop_of_switches_is_a_fault() {
         3,
         mem_words(0, 8, &[(mem_bd::ENABLE_PACKET, 1), (mem_bd::PACKET_ID, 4)]),
     );
-    slot(&mut array, 0, 1, abi::MEM_SLAVE_DMA[0], 0, 4, 0, 0);
+    slot(&mut array, 1, abi::MEM_SLAVE_DMA[0], 0, 4, 0, 0);
     packet_master(&mut array, 0, 1, abi::MEM_MASTER_NORTH, 1, 0, false);
-    slot(&mut array, 0, CORE, abi::CORE_SLAVE_SOUTH, 0, 4, 0, 0);
+    slot(&mut array, CORE, abi::CORE_SLAVE_SOUTH, 0, 4, 0, 0);
     packet_master(&mut array, 0, CORE, abi::CORE_MASTER_SOUTH[0], 1, 0, false);
-    slot(&mut array, 0, 1, abi::MEM_SLAVE_NORTH[0], 0, 4, 0, 0);
+    slot(&mut array, 1, abi::MEM_SLAVE_NORTH[0], 0, 4, 0, 0);
     array.mem_start(0, false, 0, task(3, 0, false));
     let fault = array.run(&host).unwrap_err();
     assert!(
@@ -309,7 +309,7 @@ fn a_packet_switched_port_needs_a_header() {
     let host = Host::new(64);
     let mut array = Array::new(1);
     array.mem_bd(0, false, 0, 3, mem_words(0, 8, &[]));
-    slot(&mut array, 0, 1, abi::MEM_SLAVE_DMA[0], 0, 0, 0, 0);
+    slot(&mut array, 1, abi::MEM_SLAVE_DMA[0], 0, 0, 0, 0);
     packet_master(&mut array, 0, 1, abi::MEM_MASTER_NORTH, 1, 0, false);
     array.mem_start(0, false, 0, task(3, 0, false));
     let fault = array.run(&host).unwrap_err();
