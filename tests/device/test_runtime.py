@@ -143,6 +143,16 @@ def test_the_same_runtime_over_a_real_node(host: Machine, tmp_path: Path) -> Non
     kernel.file.close()
 
 
+def test_a_cpu_step_that_makes_another_shape_is_named(npu: Npu) -> None:
+    mixed = mixed_program()
+    wrong = replace(mixed.tensors["z"], shape=(OUT, ROWS, 2))
+    with (
+        npu.context(replace(mixed, tensors={**mixed.tensors, "z": wrong})) as context,
+        pytest.raises(InvalidArgument, match="step neg made z"),
+    ):
+        context.run({"x": sample(0)})
+
+
 @pytest.mark.parametrize(
     ("inputs", "kind"),
     [

@@ -215,7 +215,7 @@ class Context:
             if isinstance(step, ArrayStep):
                 reports.append(self._array_step(run, index, step))
             else:
-                reports.append(_cpu_step(run, self._sessions[index], step))
+                reports.append(self._cpu_step(run, self._sessions[index], step))
         values = {name: run.take(name) for name in self.program.outputs}
         self._report = Report((time.perf_counter() - started) * 1000, tuple(reports))
         return Outputs(values, self._report)
@@ -238,6 +238,20 @@ class Context:
         cost = step_cost(self._file.cost(self._queue.handle, sequence))
         wall_ms = (time.perf_counter() - started) * 1000
         return StepReport(step.name, "array", wall_ms, *cost, layers(step, events))
+
+    def _cpu_step(self, run: _Run, session: CpuSession, step: CpuStep) -> StepReport:
+        started = time.perf_counter()
+        results = session.run({name: run.value(name) for name in step.inputs})
+        for name, value in zip(step.outputs, results, strict=True):
+            info = self._info(name)
+            if value.shape != info.shape or value.dtype != np.dtype(info.dtype):
+                raise InvalidArgument(
+                    f"CPU step {step.name} made {name} as {value.dtype} of shape {value.shape}; "
+                    f"the program has {info.dtype} of shape {info.shape}",
+                    "give the model fixed shapes and compile it again",
+                )
+            run.put(name, value)
+        return StepReport(step.name, "cpu", (time.perf_counter() - started) * 1000)
 
     def _check(self, inputs: Mapping[str, Array | Tensor], outputs: Mapping[str, Tensor]) -> None:
         if self._closed:
@@ -351,14 +365,6 @@ class _Run:
         if target.array is not value:
             np.copyto(target.array, value, casting="no")
         return target.array
-
-
-def _cpu_step(run: _Run, session: CpuSession, step: CpuStep) -> StepReport:
-    started = time.perf_counter()
-    results = session.run({name: run.value(name) for name in step.inputs})
-    for name, value in zip(step.outputs, results, strict=True):
-        run.put(name, value)
-    return StepReport(step.name, "cpu", (time.perf_counter() - started) * 1000)
 
 
 def _kernel(step: ArrayStep) -> elf.Kernel:

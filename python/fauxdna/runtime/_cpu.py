@@ -29,8 +29,12 @@ class CpuSession:
             raise InvalidArgument(
                 f"ONNX Runtime does not load CPU step {step.name}: {error}", "compile the model again"
             ) from error
+        self._name = step.name
         self._outputs = list(step.outputs)
 
     def run(self, inputs: Mapping[str, npt.NDArray[Any]]) -> list[npt.NDArray[Any]]:
-        """The step's outputs in order."""
-        return list(self._session.run(self._outputs, dict(inputs)))
+        """The step's outputs in order; :class:`InvalidArgument` if ONNX Runtime fails on these inputs."""
+        try:
+            return list(self._session.run(self._outputs, dict(inputs)))
+        except Exception as error:
+            raise InvalidArgument(f"CPU step {self._name} failed: {error}", "check the inputs against the model") from error
