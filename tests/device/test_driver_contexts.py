@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
 import threading
 import time
 from collections.abc import Callable
@@ -170,3 +171,13 @@ def test_a_node_that_is_not_there(tmp_path: os.PathLike[str]) -> None:
     with RealFile(node) as file, pytest.raises(FauxdnaError) as caught:
         file.create_bo(4096)
     assert caught.value.errno == errno.ENOTTY
+
+
+def test_a_signal_ends_a_wait_without_end(file: AccelFile) -> None:
+    queue = HandMadeQueue(file, padded=False)
+    timer = threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGINT))
+    timer.start()
+    with pytest.raises(KeyboardInterrupt):
+        file.wait_cmd(queue.handle, 5, 0)
+    timer.join()
+    file.wait_cmd(queue.handle, queue.put(), 5000)
