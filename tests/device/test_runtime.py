@@ -61,6 +61,7 @@ def test_layers_share_the_simulated_time(npu: Npu, tmp_path: Path) -> None:
         (step,) = context.run({"x": sample(0)}).report.steps
     assert [layer.name for layer in step.layers] == ["quantise", "product", "restore"]
     assert all(layer.simulated_ns > 0 for layer in step.layers)
+    assert all(layer.name in str(context.report) for layer in step.layers)
     # What is left is the set-up before the first layer.
     assert 0.3 * step.simulated_ns < sum(layer.simulated_ns for layer in step.layers) <= step.simulated_ns
 

@@ -59,6 +59,16 @@ class Report:
         """Multiply-accumulates on the array."""
         return sum(step.macs for step in self.steps)
 
+    def __str__(self) -> str:
+        lines = [
+            f"{self.wall_ms:.2f} ms here; simulated: {self.simulated_ns / 1e6:.3f} ms, {self.energy_uj:.1f} uJ, "
+            f"{self.bytes_moved / 1e6:.2f} MB moved, {self.macs / 1e6:.1f} million MACs"
+        ]
+        for step in self.steps:
+            lines.append(f"  {step.place:5} {step.wall_ms:8.2f} ms {step.simulated_ns:10} ns  {step.name}")
+            lines += [f"        {layer.kind:>20} {layer.simulated_ns:10} ns  {layer.name}" for layer in step.layers]
+        return "\n".join(lines)
+
     def as_dict(self) -> dict[str, Any]:
         """Everything, for JSON."""
         sums = {name: getattr(self, name) for name in ("simulated_ns", "energy_uj", "bytes_moved", "macs")}
