@@ -121,6 +121,8 @@ pub(crate) struct Stream {
     /// The job that waits for this stream; none for a program itself.
     pub parent: Option<JobRef>,
     pub depth: u32,
+    /// Part of a PREEMPT, during which only such streams run.
+    pub exclusive: bool,
     /// The context error when a page of it can't be had.
     pub error: u32,
     /// When the present page was loaded.
@@ -139,6 +141,7 @@ impl Stream {
             base: 0,
             parent: None,
             depth: 0,
+            exclusive: false,
             error: 0,
             loaded_at: 0,
         }
@@ -147,7 +150,7 @@ impl Stream {
     /// Makes this a stream of the program at `base`; what it was before is over.
     pub fn begin(mut self, base: u64, parent: Option<JobRef>, depth: u32, error: u32) -> Self {
         (self.base, self.parent, self.depth, self.error) = (base, parent, depth, error);
-        (self.alive, self.conditional, self.transfers) = (0, 0, 0);
+        (self.alive, self.conditional, self.transfers, self.exclusive) = (0, 0, 0, false);
         self.jobs.clear();
         self
     }

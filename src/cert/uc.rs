@@ -28,6 +28,10 @@ pub(crate) struct Uc {
     spare: Vec<Stream>,
     /// The job that was interrupted so that something earlier could happen.
     current: Option<JobRef>,
+    /// The job whose PREEMPT is saving and restoring.
+    exclusive: Option<JobRef>,
+    /// Jobs that became runnable meanwhile.
+    held: VecDeque<JobRef>,
     /// Bit per stream whose page has ended.
     turning: u8,
     pages_left: u32,
@@ -42,6 +46,8 @@ impl Uc {
             streams: [const { None }; STREAMS],
             spare: Vec::new(),
             current: None,
+            exclusive: None,
+            held: VecDeque::new(),
             turning: 0,
             pages_left: 0,
         }
@@ -208,7 +214,12 @@ impl Uc {
                     if job.phase == 0 {
                         job.advance(u32::from(SIZES[stream.page.instruction(job.pc)[0] as u8 as usize]));
                     }
+                    let restored = job.phase == 2 && self.exclusive == Some(parent);
                     self.processor.wake(job, parent, 0);
+                    if restored {
+                        self.exclusive = None;
+                        self.processor.ready.append(&mut self.held);
+                    }
                 }
             }
         }
@@ -227,6 +238,10 @@ impl Uc {
         let Some(stream) = self.streams[at.stream].as_mut() else {
             return Ok(());
         };
+        if !stream.exclusive && self.exclusive.is_some_and(|preempt| preempt != at) {
+            self.held.push_back(at);
+            return Ok(());
+        }
         let processor = &mut self.processor;
         loop {
             let now = processor.time;
@@ -338,15 +353,24 @@ impl Uc {
     }
 
     fn nest(&mut self, at: JobRef, base: u64, page: u32, error: u32, host: &dyn HostMemory) -> Result<(), ContextFault> {
-        let depth = self.streams[at.stream].as_ref().map_or(0, |stream| stream.depth) + 1;
+        let Some(outer) = self.streams[at.stream].as_ref() else {
+            return Ok(());
+        };
+        // PREEMPT alone counts its phases while it nests; until it has restored, no other job may touch what it saves.
+        let preempts = outer.jobs[at.job].phase != 0;
+        let (depth, exclusive) = (outer.depth + 1, outer.exclusive || preempts);
         let free = self.streams.iter().position(Option::is_none);
         let (Some(slot), true) = (free, depth <= NESTING_MAX) else {
             let message = format!("nested code may lie {NESTING_MAX} deep and be {} streams wide", STREAMS - 1);
             return Err(self.fault(at, Stop { error, message }));
         };
         self.block(at, Wait::Nested)?;
+        if preempts {
+            self.exclusive.get_or_insert(at);
+        }
         let stream = self.spare.pop().unwrap_or_else(Stream::new);
-        self.streams[slot] = Some(stream.begin(base, Some(at), depth, error));
+        let stream = stream.begin(base, Some(at), depth, error);
+        self.streams[slot] = Some(Stream { exclusive, ..stream });
         self.processor.time += Cycles::from(UC_PAGE_CYCLES);
         self.load(slot, page, host)
     }

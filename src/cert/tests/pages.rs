@@ -178,8 +178,36 @@ fn preemption_saves_restores_and_runs_the_conditional_job_once() {
             .collect::<Vec<_>>()
     };
     assert_eq!(values(false), [1, 2]);
-    assert_eq!(values(true), [2, 0x5a, 0xe5, 0xe6, 1, 9]);
+    assert_eq!(values(true), [0x5a, 0xe5, 0xe6, 1, 2, 9]);
     assert_eq!(values(false), [1, 2]);
+}
+
+#[test]
+fn no_other_job_runs_between_save_and_restore() {
+    // Job 1 has a token on its way, job 2 yields and sleeps; the save pages take long enough for both to become runnable.
+    let jobs = [
+        job(
+            START,
+            1,
+            &[&write(TOKEN_AFTER, 100), &[0x0040_0006, 0x0001_0006], &write(0, 1)],
+        ),
+        job(START, 2, &[&[0x1d, 1], &write(0, 2)]),
+        job(START, 3, &[&[0x0005_0019, 1 | 2 << 16], &write(0, 3)]),
+        job(START, 4, &[&write(0, 4)]),
+    ];
+    let save = page(
+        1,
+        false,
+        &[job(START, 0, &[&write(0, 0x5a), &[0x1d, 50], &write(0, 0x5b)])],
+        &[],
+    );
+    let host = Host::new([page(0, false, &jobs, &[]), save, simple(2, false, 0xe5)].concat());
+    let mut machine = Machine::new(Fake::default(), 1);
+    machine.set_preempt(0);
+    machine.start(0, EXEC).expect("it exists");
+    assert_eq!(finish(&mut machine, &host), Progress::Done);
+    let values: Vec<u32> = machine.fabric().values().iter().skip(1).map(|write| write.1).collect();
+    assert_eq!(values, [0x5a, 0x5b, 0xe5, 3, 4, 1, 2]);
 }
 
 #[test]
