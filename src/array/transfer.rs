@@ -3,7 +3,7 @@
 //! Streams buffer nothing here: words move when both ends are ready, as many as the shortest of the descriptors has left. A
 //! packet ends where the MM2S descriptor does (unless it suppresses tlast); until then its destinations are its own.
 
-use crate::abi::array::stream_packet_header;
+use crate::abi::array::{self as abi, stream_packet_header};
 use crate::abi::timing;
 use crate::cert::fabric::{ArrayFault, Cycles};
 use crate::memory::{HostMemory, MemoryFault, MemoryFaultKind};
@@ -14,10 +14,17 @@ use super::copy;
 use super::dma::out_of_order;
 use super::trace::{Part, What};
 
+/// Most words of one event: what is longer goes on in the next one, at no cost in simulated time, so that no descriptor keeps the
+/// rest of the process waiting.
+const CHUNK_WORDS: u32 = 1 << 16;
+
 /// Whether an S2MM channel can take words, or a packet's header.
 fn open(channel: &Channel) -> bool {
     matches!(channel.state, State::Ready | State::AwaitsPacket)
 }
+
+/// BDs that a channel of any tile can use.
+const OUT_OF_ORDER_BDS: u32 = abi::CORE_BDS;
 
 /// Whether a destination stores the header as data.
 fn stores_header(channel: &Channel, header_arrives: bool) -> bool {
@@ -177,7 +184,12 @@ impl Array {
                     "words without a packet header, or behind the end of the packet's BD, came to this out-of-order channel";
                 return Err(self.channel_fault(destination, reason.to_owned()));
             };
-            self.channels[destination].bd = (stream_packet_header::OUT_OF_ORDER_ID.get(&[header]) & 15) as u8;
+            let bd = stream_packet_header::OUT_OF_ORDER_ID.get(&[header]);
+            if bd >= OUT_OF_ORDER_BDS {
+                let reason = format!("a packet names BD {bd}; the channel has BDs 0 to {}", OUT_OF_ORDER_BDS - 1);
+                return Err(self.channel_fault(destination, reason));
+            }
+            self.channels[destination].bd = bd as u8;
             self.begin_bd(at, destination)?;
         }
         self.channels[sender].state = State::Ready;
@@ -187,7 +199,7 @@ impl Array {
     /// Puts the next words of a sender on their way to its partners. A header goes alone, as a chunk of no words.
     fn begin_chunk(&mut self, at: Cycles, sender: usize) {
         let source = &self.channels[sender];
-        let mut words = source.walk.left;
+        let mut words = source.walk.left.min(CHUNK_WORDS);
         let mut start = at.max(source.ready);
         let mut set_up = source.fresh;
         let mut host_starts = source.fresh && source.host_side;

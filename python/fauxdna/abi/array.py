@@ -61,6 +61,7 @@ CORE_CONTROL: Final = 0xA3000
 CORE_STATUS: Final = 0xA3004
 """Chosen: bit 0 enabled, bit 1 in reset, bit 16 halted (program ended), bit 17 fault."""
 CORE_PC: Final = 0xA3008
+"""Chosen: the program word of the next instruction."""
 CORE_FAULT: Final = 0xA300C
 """Chosen: low 16 bits the fault code, high 16 bits the program word where it happened."""
 CORE_CONTROL_ENABLE: Final = 1 << 0

@@ -141,3 +141,52 @@ fn double_buffering_by_locks_through_a_core_tile() {
         "{blocked:?}"
     );
 }
+
+/// A long BD takes several events but no more simulated time, and one event never moves more than a quarter of a megabyte.
+#[test]
+fn long_transfers_are_cut_into_events() {
+    const WORDS: u32 = 700 * 1024;
+    let host = Host::counting(WORDS as usize * 4);
+    let mut array = Array::new(1);
+    shim_and_mem(&mut array);
+    array.shim_bd(0, 0, shim_words(0, WORDS, &[]));
+    array.mem_bd(0, true, 0, 0, mem_words(0, WORDS, &[]));
+    array.shim_start(0, false, 0, task(0, 0, false));
+    array.mem_start(0, true, 0, task(0, 0, true));
+    let mut moved = 0;
+    while let Some(time) = array.next_event() {
+        array.step(&host).unwrap();
+        let now: u64 = array
+            .report()
+            .tiles
+            .iter()
+            .flat_map(|tile| &tile.channels)
+            .map(|channel| channel.bytes)
+            .sum();
+        assert!(now - moved <= 2 * 256 * 1024, "at {time}");
+        moved = now;
+    }
+    let cycles = timing::BD_CYCLES + timing::HOP_CYCLES + timing::HOST_LATENCY_CYCLES + WORDS * 4 / timing::HOST_BYTES_PER_CYCLE;
+    assert_eq!(array.now(), u64::from(cycles));
+    assert!(array.mem_bytes(0, 0, WORDS as usize * 4) == host.bytes(0..WORDS as usize * 4));
+}
+
+/// From host memory to host memory through one shim tile's switch, with rows on both sides.
+#[test]
+fn host_to_host() {
+    let host = Host::counting(256 * 1024);
+    let mut array = Array::new(1);
+    array.connect(0, 0, abi::SHIM_SLAVE_DMA + 1, abi::SHIM_MASTER_DMA + 1);
+    let rows = [(shim_bd::D0_WRAP, 10), (shim_bd::D1_STEP, 20)];
+    array.shim_bd(0, 3, shim_words(0, 6000, &rows));
+    array.shim_bd(0, 16, shim_words(0x20000, 6000, &[]));
+    array.shim_start(0, false, 1, task(3, 0, false));
+    array.shim_start(0, true, 1, task(0, 0, true));
+    array.run(&host).unwrap();
+    let expected: Vec<u8> = (0..600).flat_map(|row| host.bytes(row * 80..row * 80 + 40)).collect();
+    let got = host.bytes(0x20000..0x20000 + 24000);
+    let wrong = got.iter().zip(&expected).position(|(got, expected)| got != expected);
+    assert_eq!(wrong, None);
+    let now = array.now();
+    assert_eq!(array.take_tokens(0, 2, 1), Some(now));
+}

@@ -227,6 +227,18 @@ fn out_of_order_channels_refuse_what_names_no_bd() {
     let fault = array.run(&host).unwrap_err();
     assert_eq!((fault.tile, fault.part.as_str()), (6, "S2MM0"));
     assert!(fault.reason.contains("without a packet header"), "{}", fault.reason);
+
+    let named = [(mem_bd::ENABLE_PACKET, 1), (mem_bd::OUT_OF_ORDER_ID, 16)];
+    array.mem_bd(0, false, 0, 0, mem_words(0, 10, &named));
+    for (row, address) in [(1, abi::MEM_MM2S_CONTROL), (CORE, abi::CORE_CHANNEL_CONTROL)] {
+        array.put(at(0, row, address), 2);
+    }
+    array.put(at(0, 1, abi::MEM_MM2S_CONTROL), 0);
+    array.put(at(0, CORE, abi::CORE_CHANNEL_CONTROL), control);
+    array.core_start(0, CORE, true, 0, task(0, 0, false));
+    array.mem_start(0, false, 0, task(0, 0, false));
+    let fault = array.run(&host).unwrap_err();
+    assert!(fault.reason.contains("names BD 16"), "{}", fault.reason);
 }
 
 #[test]
