@@ -42,12 +42,12 @@ def layers(step: ArrayStep, events: Sequence[tuple[int, str, str]]) -> tuple[Lay
                 begins[layer] = max(time, begins.get(layer, 0))
     known: list[tuple[int, LayerInfo]] = []
     for info in step.layers:
-        if info.trace in begins:
-            known.append((begins[info.trace], info))
-        elif known:
-            # A layer without an operation of its own runs in one pass with the one before.
+        if known and known[-1][1].trace == info.trace:
+            # It runs in one pass with the one before.
             begin, before = known[-1]
             known[-1] = (begin, replace(before, name=f"{before.name} + {info.name}", macs=before.macs + info.macs))
+        elif info.trace in begins:
+            known.append((begins[info.trace], info))
     if not known:
         return ()
     ends = [begin for begin, _ in known[1:]] + [events[-1][0]]
