@@ -5,6 +5,7 @@
     FauxdnaError(OSError)         errno as Linux 7.2 gives it, the problem, and a remedy
     ├── Misuse                    the caller asked for something that can't be: fix the call
     │   ├── InvalidArgument       EINVAL
+    │   ├── InvalidInput          EINVAL, a ValueError too: a model (CompileError), a program (ProgramError), an ELF (ElfError)
     │   ├── NotFound              ENOENT (handles, files); EINVAL where Linux says so
     │   ├── Busy                  EBUSY, EPERM: in use by someone
     │   └── OutOfSpace            ENOSPC, ENOMEM: a limit of the device or of the host
@@ -32,7 +33,7 @@ class FauxdnaError(OSError):
 
     def __init__(self, problem: str, remedy: str, *, errno: int | None = None) -> None:
         number = self.default_errno if errno is None else errno
-        super().__init__(number, f"{problem}; {remedy}")
+        super().__init__(number, f"{problem}; {remedy}" if remedy else problem)
         self.problem = problem
         """What object met what limit."""
         self.remedy = remedy
@@ -58,6 +59,13 @@ class Misuse(FauxdnaError):
 
 class InvalidArgument(Misuse):
     """A value out of its range or an operation out of its state."""
+
+
+class InvalidInput(Misuse, ValueError):
+    """A model, program or ELF that can't be taken; one sentence names the object, the limit and the remedy."""
+
+    def __init__(self, problem: str, remedy: str = "", *, errno: int | None = None) -> None:
+        super().__init__(problem, remedy, errno=errno)
 
 
 class NotFound(Misuse):

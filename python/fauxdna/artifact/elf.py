@@ -12,6 +12,7 @@ from ..abi import array, control_code, elf
 from ..abi._declare import Record
 from ..abi.control_code import Relocation
 from ..abi.elf import SectionType
+from ..errors import InvalidInput
 
 SIZE_MAX = 1 << 30
 """Bytes of the largest ELF that is read."""
@@ -19,7 +20,7 @@ SECTIONS_MAX = 65535
 _SCHEMAS = frozenset(int(schema) for schema in Relocation)
 
 
-class ElfError(ValueError):
+class ElfError(InvalidInput):
     """The bytes are not an AIE4 full ELF; the message names the part and the limit it breaks."""
 
 

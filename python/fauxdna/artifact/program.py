@@ -12,6 +12,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ..errors import InvalidInput
+
 FORMAT = 1
 """Version of the manifest."""
 MANIFEST = "manifest.json"
@@ -25,7 +27,7 @@ def is_program(path: str | Path) -> bool:
     return (path / MANIFEST).is_file() if path.is_dir() else zipfile.is_zipfile(path)
 
 
-class ProgramError(ValueError):
+class ProgramError(InvalidInput):
     """The file or directory is no program, or not one of this version."""
 
 

@@ -29,7 +29,12 @@ class Output:
         """A spinner on standard error, where that is a terminal; calling what it yields names the step under way."""
         console = Console(stderr=True)
         with Progress(
-            SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn(), console=console, transient=True
+            SpinnerColumn(),
+            TextColumn("{task.description}"),
+            TimeElapsedColumn(),
+            console=console,
+            transient=True,
+            disable=not console.is_terminal,
         ) as progress:
             yield Step(progress, quiet=not console.is_terminal)
 

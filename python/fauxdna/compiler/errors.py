@@ -2,7 +2,7 @@
 
 ::
 
-    CompileError (ValueError)
+    CompileError (fauxdna.errors.InvalidInput)
     ├── ModelError          the ONNX file itself is wrong, too large, or needs something from outside it
     ├── QuantisationError   a float32 model cannot be made an 8-bit one as asked
     └── PlacementError      strict was asked for and some nodes have no place on the array
@@ -10,8 +10,10 @@
 
 from __future__ import annotations
 
+from ..errors import InvalidInput
 
-class CompileError(ValueError):
+
+class CompileError(InvalidInput):
     """A model that this compiler cannot make a program of; the message names the object, the limit and the remedy."""
 
 
