@@ -202,11 +202,12 @@ def test_transposed_convolution(seed: int, count: int, height: int, width: int, 
     net = Net(np.random.default_rng(seed))
     rng = net.rng
     x = net.source("x", (height, width, inner))
-    pad = int(rng.integers(0, step))
-    kernel = step + 2 * pad if rng.integers(2) else step
-    if kernel == step:
-        pad = 0
-    y = Tensor("y", height * step, width * step, out, U8)
+    # Kernels below, at and above the stride; outputs that are and are not whole blocks of it.
+    kernel = int(rng.integers(1, 2 * step + 3))
+    pad = int(rng.integers(0, (kernel + 1) // 2))
+    more = int(rng.integers(0, step))
+    size = [max((n - 1) * step + kernel - 2 * pad + more, 1) for n in (height, width)]
+    y = Tensor("y", size[0], size[1], out, U8)
     weights = rng.integers(-128, 128, (inner, out, kernel, kernel)).astype(np.int8)
     net.layers.append(
         ir.ConvTranspose(

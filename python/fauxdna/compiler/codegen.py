@@ -56,6 +56,15 @@ def generate(segment: Segment, *, columns: int = array.COLUMNS) -> Generated:
     return Generated(image, size, layers, columns)
 
 
+def refusal(layer: Layer, *, columns: int = array.COLUMNS) -> str | None:
+    """Why the back end has no form for a layer, or None if it has one."""
+    try:
+        _stages(tiling.Context(tiling.Machine(columns)), layer, 0)
+    except CompileError as error:
+        return str(error)
+    return None
+
+
 def _lowered(context: tiling.Context, layers: Sequence[Layer], arguments: frozenset[str]) -> list[list[Stage]]:
     """The stages of each layer; those of a chain of layers stand with its first."""
     uses = tiling.Uses.of(layers, arguments)

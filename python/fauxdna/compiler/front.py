@@ -10,10 +10,12 @@ import numpy as np
 from onnx import ModelProto
 
 from ..artifact.program import NodePlacement
+from .codegen import refusal
 from .errors import CompileError, ModelError, QuantisationError
-from .fusion import fuse
+from .fusion import Item, fuse
 from .graph import Graph
-from .lowering import lower
+from .ir import Layer
+from .lowering import Lowering, lower
 from .onnx_import import Shapes, import_graph, load
 from .placement import refuse_cpu, report
 from .quantise import quantise_graph
@@ -59,14 +61,32 @@ def _front(
 ) -> Front:
     graph = _eight_bit_graph(loaded, shapes, calibration, tell)
     tell("placing layers", 0.3)
-    lowering = lower(graph)
-    items = fuse(lowering.items, graph.output_names)
+    lowering, items = _placed(graph)
     nodes = report(loaded, lowering)
     if strict:
         refuse_cpu(nodes, items)
     inputs = tuple(value.name for value in graph.inputs)
     outputs = tuple(graph.output_names)
     return Front(graph.name, inputs, outputs, cut(lowering, items), nodes)
+
+
+def _placed(graph: Graph) -> tuple[Lowering, list[Item]]:
+    """Lowers the graph, again without the nodes of layers that the back end refuses, until there are none."""
+    operators = {node.name for node in graph.nodes if node.op not in ("QuantizeLinear", "DequantizeLinear")}
+    refused: dict[str, str] = {}
+    while True:
+        lowering = lower(graph, refused)
+        items = fuse(lowering.items, graph.output_names)
+        found = {
+            node: why
+            for item in items
+            if isinstance(item, Layer) and (why := refusal(item)) is not None
+            for node in item.nodes
+            if node in operators and node not in refused
+        }
+        if not found:
+            return lowering, items
+        refused |= found
 
 
 def _eight_bit_graph(

@@ -7,6 +7,8 @@ rule: see docs/operators.md.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from ..errors import Unsupported
 from ..graph import Graph
 from . import convolution, elementwise, movement, normalisation, pooling, quantisation
@@ -16,14 +18,16 @@ from .state import CpuNode, Lowering
 _MODULES = (convolution, elementwise, movement, normalisation, pooling, quantisation)
 
 
-def lower(graph: Graph) -> Lowering:
-    """Lower every node of ``graph`` (QDQ form, shapes inferred)."""
+def lower(graph: Graph, refused: Mapping[str, str] | None = None) -> Lowering:
+    """Lower every node of ``graph`` (QDQ form, shapes inferred) but those ``refused``, by name, with the reason."""
     lowering = Lowering(graph)
     eight_bit = {node.output for node in graph.nodes if node.op == "QuantizeLinear"}
     lowering.tensor_names.update(graph.types.keys() - eight_bit)
     for node in graph.nodes:
         rule = RULES.get(node.op) if node.domain == "" else None
         try:
+            if refused and node.name in refused:
+                raise Unsupported(refused[node.name])
             if rule is None:
                 raise Unsupported(f"{node.op} has no array form")
             rule(lowering, node)

@@ -79,7 +79,9 @@ def _streamed(layer: Layer) -> tuple[Tensor, ...]:
 
 def chain_length(layers: Sequence[Layer], start: int, uses: Uses) -> int:
     """How many layers from ``start`` on can be a chain, memory not considered."""
-    if type(layers[start]) not in _RULES or any(t.name in uses.arguments for t in layers[start].inputs):
+    head = layers[start]
+    cropped = isinstance(head, ConvTranspose) and head.output.width % head.strides[1]
+    if type(head) not in _RULES or cropped or any(t.name in uses.arguments for t in head.inputs):
         return 1
     best = 1
     for end in range(start + 1, min(start + LONGEST, len(layers))):

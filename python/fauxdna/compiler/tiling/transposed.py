@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
-from ...abi.tile_program import CONV2D, Opcode
+from ...abi.tile_program import CONV2D, COPY, Opcode
 from ..errors import CompileError
-from ..ir import ELEMENT_BYTES, ConvTranspose
+from ..ir import ELEMENT_BYTES, ConvTranspose, Tensor
+from ..patterns import Dimension, Operand
 from ..stage import Stage, align
 from ..tile_code import Region, Step
 from .context import Context, byte, channel_bytes, channel_offset, output_fields, output_parameters, padded
 from .convolution import packed, packed_size
-from .grid import MAC_NS, Grid, Job, stretches, windows
+from .grid import MAC_NS, Grid, Job, flat, stretches, windows
 from .window import Axis, Window, store
 
 
@@ -43,17 +44,45 @@ def phases(kernel: int, stride: int, pad: int) -> list[Phase]:
 
 def transposed_convolution(context: Context, layer: ConvTranspose, number: int, given: Grid | None = None) -> list[Stage]:
     """The stage of a transposed convolution; with ``given``, over its tiles of input pixels."""
+    layer = covering(layer)
+    width = -(-layer.output.width // layer.strides[1]) * layer.strides[1]
+    if width == layer.output.width:
+        return [_stage(context, layer, number, given)]
+    # Rows come out in whole blocks of the stride; what is too much is cut off in a stage of its own.
+    wide = replace(layer.output, name=f"{layer.name}.wide", width=width, channels=layer.channels)
+    first = _stage(context, replace(layer, output=wide, channel_offset=0), number, None)
+    return [first, _crop(context, layer, wide, number)]
+
+
+def covering(layer: ConvTranspose) -> ConvTranspose:
+    """The layer with its kernel filled up with zeros to the strides at least, so that every output has an input."""
+    weights, (rows, columns) = layer.weights, layer.strides
+    more = max(rows - weights.shape[2], 0), max(columns - weights.shape[3], 0)
+    if not any(more):
+        return layer
+    return replace(layer, weights=np.pad(weights, ((0, 0), (0, 0), (0, more[0]), (0, more[1]))))
+
+
+def _crop(context: Context, layer: ConvTranspose, wide: Tensor, number: int) -> Stage:
+    """Copies the left part of each row of ``wide``."""
+    output, pitch = layer.output, wide.pixel_pitch
+    row = output.width * pitch
+    grid = flat(layer.name, output.height, row, row, 0, context.machine)
+    rows = Grid(grid.width, output.width, grid.tiles_y, 1)
+    fetch = Operand(wide.name, 0, row, (Dimension(grid.width, wide.width * pitch),), grid.width * wide.width * pitch, 0)
+    words = grid.width * row // 4
+    descriptor = COPY.pack(element_size=4, sizes=(1, 1, 1, words), in_strides=(0, 0, 0, 4), out_strides=(0, 0, 0, 4))
+    step = Step(Opcode.COPY, descriptor, ((Region.INPUT, 0), (Region.OUTPUT, 0)))
+    target = store(output.name, rows, output.width, output.pixel_pitch, channel_offset(layer), pitch)
+    return Stage(f"{layer.name}.crop", number, grid.tiles_y, 1, 1, (fetch,), target, (), lambda _y, _x: (step,))
+
+
+def _stage(context: Context, layer: ConvTranspose, number: int, given: Grid | None) -> Stage:
     source, output = layer.inputs[0], layer.output
     inner, out, kernel_height, kernel_width = layer.weights.shape
     stride_y, stride_x = layer.strides
     rows, columns = phases(kernel_height, stride_y, layer.pads[0]), phases(kernel_width, stride_x, layer.pads[1])
     y, x = axes(layer)
-    if not all(phase.taps for phase in rows + columns) or output.width % stride_x:
-        raise CompileError(
-            f"layer {layer.name}: a {kernel_height} x {kernel_width} transposed convolution with strides {layer.strides} to a "
-            f"width of {output.width} has no tile form (kernels must cover the strides, which must divide the width); "
-            "leave the layer to the CPU"
-        )
     element, pitch = ELEMENT_BYTES[output.type], source.pixel_pitch
     out_pitch = channel_bytes(layer)
     weights_size = sum(align(packed_size(out, inner, len(a.taps) * len(b.taps))) for a in rows for b in columns)
@@ -111,24 +140,22 @@ def transposed_convolution(context: Context, layer: ConvTranspose, number: int, 
     )
     zero = byte(layer.in_zero)
     large = Grid(grid.height * stride_y, grid.width * stride_x, grid.tiles_y, grid.tiles_x)
-    return [
-        Stage(
-            layer.name,
-            number,
-            grid.tiles_y,
-            grid.tiles_x,
-            1,
-            (window.operand(source.name),),
-            store(output.name, large, output.width, output.pixel_pitch, channel_offset(layer), out_pitch // element * element),
-            (context.constant([block]),),
-            lambda tile_y, tile_x: (*window.fills(tile_y, tile_x, zero), *job),
-        )
-    ]
+    return Stage(
+        layer.name,
+        number,
+        grid.tiles_y,
+        grid.tiles_x,
+        1,
+        (window.operand(source.name),),
+        store(output.name, large, output.width, output.pixel_pitch, channel_offset(layer), out_pitch // element * element),
+        (context.constant([block]),),
+        lambda tile_y, tile_x: (*window.fills(tile_y, tile_x, zero), *job),
+    )
 
 
 def axes(layer: ConvTranspose) -> tuple[Axis, Axis]:
     """The windows of blocks of one output of each phase."""
-    (rows, columns), (stride_y, stride_x) = layer.weights.shape[2:], layer.strides
+    (rows, columns), (stride_y, stride_x) = covering(layer).weights.shape[2:], layer.strides
     y = _axis(layer.inputs[0].height, layer.output.height, stride_y, phases(rows, stride_y, layer.pads[0]))
     return y, _axis(layer.inputs[0].width, layer.output.width, stride_x, phases(columns, stride_x, layer.pads[1]))
 
