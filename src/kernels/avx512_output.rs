@@ -151,8 +151,10 @@ impl<'a> Output<'a> {
     pub(super) fn new(stage: Stage, parameters: &'a Parameters, first: usize, channels: usize, step: usize, exact: bool) -> Self {
         let stride = slots(channels.div_ceil(LANES));
         let mut scale = [0.0; 4 * LANES];
-        for (index, scale) in scale.iter_mut().enumerate() {
-            *scale = parameters.scale.get(first + index % (stride * LANES)).copied().unwrap_or(0.0);
+        let own = parameters.scale.get(first..).unwrap_or(&[]);
+        for scale in scale.chunks_exact_mut(stride * LANES) {
+            let count = own.len().min(scale.len());
+            scale[..count].copy_from_slice(&own[..count]);
         }
         let in_registers = exact && stage.requantise == requantise::SCALE && stage.out_size() == 1;
         let bounded = scale.iter().all(|scale| scale.abs() < 1.0);

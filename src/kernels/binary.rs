@@ -1,7 +1,7 @@
 //! BINARY: element-wise operations of two operands, in float32.
 
 use super::Cost;
-use super::element::{CHUNK, Quantisation, is_byte, is_float, load, store};
+use super::element::{CHUNK, Place, Quantisation, is_byte, is_float, load, store};
 use super::fields::Fields;
 use super::operand::{Rows, disjoint, disjoint_or_same, require};
 use super::simd::{Simd, Work, vectorise};
@@ -91,67 +91,53 @@ struct Binary {
 }
 
 impl Binary {
+    /// Goes over the elements a chunk at a time: several short rows, or part of a long one.
     fn run(&self, memory: &mut [u8], simd: Simd) {
         let (rows, channels) = (self.a.rows as usize, self.a.run as usize);
-        // Short dense rows with one row of b: several rows at a time, against as many copies of b.
-        if self.spread == broadcast::ROW && self.a.is_dense() && self.out.is_dense() && channels <= CHUNK / 2 {
-            let mut right = [0f32; CHUNK];
-            let period = CHUNK / channels * channels;
-            self.load_right(memory, simd, self.b.at(0, 0), &mut right[..channels]);
-            for index in channels..period {
+        let mut right = [0f32; CHUNK];
+        let together = (CHUNK / channels).max(1);
+        if self.spread == broadcast::ROW && channels <= CHUNK {
+            self.load_right(memory, simd, self.b.lines(0, 0, channels), &mut right[..channels]);
+            for index in channels..together * channels {
                 right[index] = right[index - channels];
             }
-            let total = rows * channels;
-            for first in (0..total).step_by(period) {
-                self.step(memory, simd, (0, first), &right[..period.min(total - first)]);
-            }
-            return;
         }
-        let mut right = [0f32; CHUNK];
-        for row in 0..rows {
+        for row in (0..rows).step_by(together) {
+            let count = together.min(rows - row);
             for first in (0..channels).step_by(CHUNK) {
-                let right = &mut right[..CHUNK.min(channels - first)];
+                let run = CHUNK.min(channels - first);
+                let right = &mut right[..count * run];
                 match self.spread {
-                    broadcast::NONE => self.load_right(memory, simd, self.b.at(row, first), right),
-                    broadcast::ROW => self.load_right(memory, simd, self.b.at(0, first), right),
-                    _ => {
-                        let source = if self.spread == broadcast::COLUMN { row } else { 0 };
-                        self.load_right(memory, simd, self.b.at(source, 0), &mut right[..1]);
-                        let value = right[0];
-                        right.fill(value);
+                    broadcast::NONE => self.load_right(memory, simd, self.b.lines(row, first, run), right),
+                    broadcast::ROW if channels <= CHUNK => {}
+                    broadcast::ROW => self.load_right(memory, simd, self.b.lines(0, first, run), right),
+                    spread => {
+                        let mut values = [0f32; CHUNK];
+                        let (source, values) = match spread {
+                            broadcast::COLUMN => (row, &mut values[..count]),
+                            _ => (0, &mut values[..1]),
+                        };
+                        self.load_right(memory, simd, self.b.lines(source, 0, 1), values);
+                        for (line, right) in right.chunks_exact_mut(run).enumerate() {
+                            right.fill(values[line % values.len()]);
+                        }
                     }
                 }
-                self.step(memory, simd, (row, first), right);
+                self.step(memory, simd, (row, first), run, right);
             }
         }
     }
 
-    fn load_right(&self, memory: &[u8], simd: Simd, start: usize, right: &mut [f32]) {
-        load(
-            simd,
-            self.kinds[1],
-            memory,
-            start,
-            self.b.element as usize,
-            self.quantisation[1],
-            right,
-        );
+    fn load_right(&self, memory: &[u8], simd: Simd, place: Place, right: &mut [f32]) {
+        load(simd, self.kinds[1], memory, place, self.quantisation[1], right);
     }
 
-    /// Works on as many elements as `right` has, from (row, column) `at` on.
-    fn step(&self, memory: &mut [u8], simd: Simd, at: (usize, usize), right: &[f32]) {
+    /// Works on as many elements as `right` has, from (row, column) `at` on, in lines of `run`.
+    fn step(&self, memory: &mut [u8], simd: Simd, at: (usize, usize), run: usize, right: &[f32]) {
         let mut left = [0f32; CHUNK];
         let left = &mut left[..right.len()];
         let [kind, _, out_kind] = self.kinds;
-        load(
-            simd,
-            kind,
-            memory,
-            self.a.at(at.0, at.1),
-            self.a.element as usize,
-            self.quantisation[0],
-            left,
-        );
+        load(simd, kind, memory, self.a.lines(at.0, at.1, run), self.quantisation[0], left);
         let scale = is_byte(out_kind).then_some(self.quantisation[2].scale);
         vectorise(
             simd,
@@ -168,8 +154,7 @@ impl Binary {
             left,
             self.quantisation[2],
             memory,
-            self.out.at(at.0, at.1),
-            self.out.element as usize,
+            self.out.lines(at.0, at.1, run),
         );
     }
 }

@@ -162,7 +162,7 @@ pub(super) fn execute(fields: Fields, operands: &[u32], memory: &mut [u8], simd:
     } else {
         0
     };
-    fold(&plan, plan.in_zero.wrapping_add(flip), &mut parameters, memory);
+    fold(&plan, plan.in_zero.wrapping_add(flip), &mut parameters, memory, simd);
     match simd.supported() {
         #[cfg(target_arch = "x86_64")]
         // SAFETY: `supported` gives Avx512 only if the processor has its features.
@@ -178,19 +178,33 @@ pub(super) fn execute(fields: Fields, operands: &[u32], memory: &mut [u8], simd:
 }
 
 /// Takes `factor` times each channel's sum of weights off its bias: sum((a - factor) * w) = sum(a * w) - factor * sum(w).
-pub(super) fn fold(plan: &Plan, factor: i32, parameters: &mut Parameters, memory: &[u8]) {
+fn fold(plan: &Plan, factor: i32, parameters: &mut Parameters, memory: &[u8], simd: Simd) {
     if factor == 0 {
         return;
     }
     let groups = memory[plan.weights.clone()].chunks_exact(plan.group_bytes());
     for (bias, group) in parameters.bias.chunks_exact_mut(LANES).zip(groups) {
-        for block in group.as_chunks::<{ LANES * DEPTH }>().0 {
-            for (bias, quad) in bias.iter_mut().zip(block.as_chunks::<DEPTH>().0) {
-                let sum: i32 = quad.iter().map(|&weight| i32::from(weight.cast_signed())).sum();
-                *bias = bias.wrapping_sub(factor.wrapping_mul(sum));
-            }
+        for (bias, sum) in bias.iter_mut().zip(weight_sums(group, simd)) {
+            *bias = bias.wrapping_sub(factor.wrapping_mul(sum));
         }
     }
+}
+
+/// The sum of the weights of each of 16 channels.
+fn weight_sums(group: &[u8], simd: Simd) -> [i32; LANES] {
+    #[cfg(target_arch = "x86_64")]
+    if simd.supported() == Simd::Avx512 {
+        // SAFETY: `supported` gives Avx512 only if the processor has its features.
+        return unsafe { super::conv2d_avx512::weight_sums(group) };
+    }
+    let _ = simd;
+    let mut sums = [0i32; LANES];
+    for block in group.as_chunks::<{ LANES * DEPTH }>().0 {
+        for (sum, quad) in sums.iter_mut().zip(block.as_chunks::<DEPTH>().0) {
+            *sum += quad.iter().map(|&weight| i32::from(weight.cast_signed())).sum::<i32>();
+        }
+    }
+    sums
 }
 
 /// `weight_zero` times the sum of a pixel's (input - in_zero), which every channel of the pixel loses.

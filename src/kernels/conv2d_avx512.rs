@@ -200,6 +200,29 @@ pub(super) unsafe fn run(plan: &Plan, parameters: &Parameters, memory: &mut [u8]
     }
 }
 
+/// The sum of the weights of each of 16 channels: their dot products with ones.
+#[target_feature(enable = "avx512f,avx512vnni")]
+pub(super) fn weight_sums(group: &[u8]) -> [i32; LANES] {
+    let ones = _mm512_set1_epi8(1);
+    let mut sums = [_mm512_setzero_si512(); 4];
+    let (blocks, rest) = group.as_chunks::<64>().0.as_chunks::<4>();
+    for block in blocks {
+        for (sum, weights) in sums.iter_mut().zip(block) {
+            // SAFETY: the load reads the 64 bytes of `weights` and needs no alignment.
+            *sum = _mm512_dpbusd_epi32(*sum, ones, unsafe { _mm512_loadu_si512(weights.as_ptr().cast()) });
+        }
+    }
+    for weights in rest {
+        // SAFETY: as above.
+        sums[0] = _mm512_dpbusd_epi32(sums[0], ones, unsafe { _mm512_loadu_si512(weights.as_ptr().cast()) });
+    }
+    let sum = _mm512_add_epi32(_mm512_add_epi32(sums[0], sums[1]), _mm512_add_epi32(sums[2], sums[3]));
+    let mut result = [0; LANES];
+    // SAFETY: the store fills the 64 bytes of `result` and needs no alignment.
+    unsafe { _mm512_storeu_si512(result.as_mut_ptr().cast(), sum) };
+    result
+}
+
 /// The weight-zero term of every pixel in reading order; empty if there is none.
 fn weight_zero_terms(plan: &Plan, memory: &[u8]) -> Vec<i32> {
     if plan.weight_zero == 0 {

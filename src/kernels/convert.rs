@@ -1,7 +1,7 @@
 //! CONVERT: quantise, dequantise and cast, with any strides: also planes into pixels and back.
 
 use super::Cost;
-use super::element::{CHUNK, Quantisation, is_byte, is_float, load, store};
+use super::element::{CHUNK, Place, Quantisation, is_byte, is_float, load, store};
 use super::fields::Fields;
 use super::operand::{aligned, disjoint, element_size, extent, place, require, work};
 use super::simd::{Simd, Work, vectorise};
@@ -133,43 +133,22 @@ impl Convert<'_> {
                 let (pixel, channel) = if by_pixel { (first, line) } else { (line, first) };
                 self.convert(pixel, channel, in_step, values);
                 let kind = self.output.kind;
-                store(
-                    self.simd,
-                    kind,
-                    values,
-                    self.quantisation,
-                    self.memory,
-                    self.output.at(pixel, channel),
-                    out_step,
-                );
+                let place = Place::line(self.output.at(pixel, channel), out_step);
+                store(self.simd, kind, values, self.quantisation, self.memory, place);
             }
         }
         for channel in channels..filled {
             for pixel in 0..pixels {
-                store(
-                    self.simd,
-                    self.output.kind,
-                    &[fill],
-                    Quantisation::PLAIN,
-                    self.memory,
-                    self.output.at(pixel, channel),
-                    1,
-                );
+                let place = Place::line(self.output.at(pixel, channel), 1);
+                store(self.simd, self.output.kind, &[fill], Quantisation::PLAIN, self.memory, place);
             }
         }
     }
 
     /// Reads elements and, if the output is quantised, divides them by the scale.
     fn convert(&self, pixel: usize, channel: usize, step: usize, values: &mut [f32]) {
-        load(
-            self.simd,
-            self.input.kind,
-            self.memory,
-            self.input.at(pixel, channel),
-            step,
-            self.quantisation,
-            values,
-        );
+        let place = Place::line(self.input.at(pixel, channel), step);
+        load(self.simd, self.input.kind, self.memory, place, self.quantisation, values);
         if !is_float(self.output.kind) {
             vectorise(
                 self.simd,

@@ -7,7 +7,7 @@ use super::fields::Fields;
 use super::operand::{disjoint, place, require, work};
 use super::simd::{Simd, Work, vectorise};
 use super::stage::{LANES, Parameters, Stage};
-use super::window::Window;
+use super::window::{Window, lanes};
 use crate::abi::tile_program::{element_type, tile_depthwise as field};
 use crate::abi::timing::MACS_PER_CYCLE_DEPTHWISE;
 use std::ops::Range;
@@ -119,18 +119,21 @@ impl Work for Products<'_> {
             sums,
             memory,
         } = self;
-        let (window, lanes) = (&plan.window, plan.lanes());
-        sums.fill(0);
-        for row in 0..window.kernel_height {
-            for column in 0..window.kernel_width {
-                let start = source + row * window.tap_step.0 + column * window.tap_step.1;
-                let tap = plan.weights.start + (row * window.kernel_width + column) * lanes + first;
-                let inputs = &memory[start..start + sums.len()];
-                let weights = &memory[tap..tap + sums.len()];
-                for ((sum, &input), &weight) in sums.iter_mut().zip(inputs).zip(weights) {
-                    *sum = sum.wrapping_add(widen(input, plan.in_type) * i32::from(weight.cast_signed()));
+        let window = &plan.window;
+        for (index, sums) in sums.chunks_mut(LANES).enumerate() {
+            let mut total = [0i32; LANES];
+            let first = first + index * LANES;
+            for row in 0..window.kernel_height {
+                for column in 0..window.kernel_width {
+                    let at = source + row * window.tap_step.0 + column * window.tap_step.1 + index * LANES;
+                    let tap = plan.weights.start + (row * window.kernel_width + column) * plan.lanes() + first;
+                    let (inputs, weights) = (lanes(memory, at), lanes(memory, tap));
+                    for ((total, input), weight) in total.iter_mut().zip(inputs).zip(weights) {
+                        *total = total.wrapping_add(widen(input, plan.in_type) * i32::from(weight.cast_signed()));
+                    }
                 }
             }
+            sums.copy_from_slice(&total[..sums.len()]);
         }
     }
 }

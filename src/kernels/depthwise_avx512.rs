@@ -121,13 +121,16 @@ pub(super) unsafe fn run(plan: &Plan, parameters: &Parameters, memory: &mut [u8]
     for first in (0..window.channels).step_by(LANES) {
         let channels = LANES.min(window.channels - first);
         // SAFETY: the features are the caller's promise.
-        unsafe { weave(plan, memory, first, channels, (rows, columns), &mut woven) };
+        let unshifted = unsafe {
+            weave(plan, memory, first, channels, (rows, columns), &mut woven);
+            weave_taps(plan, memory, first)
+        };
         // The shifts repeat every `period` outputs, which is `advance` blocks.
         let period = [1, 4, 2, 4][window.stride.1 % QUAD];
         let advance = window.stride.1 * period / QUAD;
         for class in 0..period.min(window.out_width) {
             let position = class * window.stride.1;
-            let taps = shifted_taps(plan, memory, first, position % QUAD);
+            let (taps, blocks) = shifted(window, &unshifted, position % QUAD);
             let grid = Grid {
                 x: class,
                 period,
@@ -135,6 +138,7 @@ pub(super) unsafe fn run(plan: &Plan, parameters: &Parameters, memory: &mut [u8]
                 start: position / QUAD * BLOCK,
                 steps: (window.stride.0 * columns.div_ceil(QUAD) * BLOCK, advance * BLOCK),
                 row_bytes: columns.div_ceil(QUAD) * BLOCK,
+                blocks,
             };
             // SAFETY: the features are the caller's promise; `woven` holds all rows and columns that the outputs touch.
             unsafe { grid.run(plan, parameters, (first, channels), &woven, &taps, &mut sums, memory) };
@@ -167,26 +171,51 @@ unsafe fn weave(plan: &Plan, memory: &[u8], first: usize, channels: usize, (rows
     }
 }
 
-/// The taps of 16 channels for kernels that start `shift` pixels into a block: [kernel row][block][16][4].
-fn shifted_taps(plan: &Plan, memory: &[u8], first: usize, shift: usize) -> Vec<u8> {
-    let window = &plan.window;
-    let blocks = (shift + window.kernel_width).div_ceil(QUAD);
-    let mut taps = vec![0; window.kernel_height * blocks * BLOCK];
-    for (row, taps) in taps.chunks_exact_mut(blocks * BLOCK).enumerate() {
-        for column in 0..window.kernel_width {
-            let at = plan.weights.start + (row * window.kernel_width + column) * plan.lanes() + first;
-            let (block, lane) = ((shift + column) / QUAD, (shift + column) % QUAD);
-            for (quad, &weight) in taps[block * BLOCK..]
-                .as_chunks_mut::<QUAD>()
-                .0
-                .iter_mut()
-                .zip(&memory[at..at + LANES])
-            {
-                quad[lane] = weight;
+/// Four taps each of 16 channels.
+type Taps = [u32; LANES];
+
+/// The taps of 16 channels from `first` on: [kernel row][block], zeros behind the last of a row.
+///
+/// # Safety
+/// The processor has what `Simd::Avx512` asks for.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vbmi")]
+unsafe fn weave_taps(plan: &Plan, memory: &[u8], first: usize) -> Vec<Taps> {
+    let (window, lanes) = (&plan.window, plan.lanes());
+    let mut taps = Vec::with_capacity(window.kernel_height * window.kernel_width.div_ceil(QUAD));
+    for row in 0..window.kernel_height {
+        for column in (0..window.kernel_width).step_by(QUAD) {
+            let at = plan.weights.start + (row * window.kernel_width + column) * lanes + first;
+            let mut block = [0; LANES];
+            // SAFETY: 16 weights of each of the row's taps lie in memory from `at` on; `block` is 64 bytes.
+            unsafe {
+                let count = (window.kernel_width - column).min(QUAD);
+                let woven = interleave(memory.as_ptr().add(at), lanes, count, LANES);
+                _mm512_storeu_si512(block.as_mut_ptr().cast(), woven);
             }
+            taps.push(block);
         }
     }
     taps
+}
+
+/// The taps for kernels that start `shift` (under 4) pixels into a block, and the blocks of a kernel row.
+fn shifted(window: &Window, taps: &[Taps], shift: usize) -> (Vec<Taps>, usize) {
+    let blocks = (shift + window.kernel_width).div_ceil(QUAD);
+    let mut result = Vec::with_capacity(window.kernel_height * blocks);
+    for row in taps.chunks_exact(window.kernel_width.div_ceil(QUAD)) {
+        let mut before = [0; LANES];
+        for block in 0..blocks {
+            let own = row.get(block).copied().unwrap_or([0; LANES]);
+            let mut moved = own;
+            for (moved, before) in moved.iter_mut().zip(before) {
+                let both = u64::from(*moved) << 32 | u64::from(before);
+                *moved = (both >> (32 - 8 * shift)) as u32;
+            }
+            result.push(moved);
+            before = own;
+        }
+    }
+    (result, blocks)
 }
 
 /// The outputs of one shift: columns `x`, `x + period`, ... of every row.
@@ -200,6 +229,8 @@ struct Grid {
     steps: (usize, usize),
     /// Bytes of a woven row.
     row_bytes: usize,
+    /// Blocks that a kernel row touches.
+    blocks: usize,
 }
 
 impl Grid {
@@ -214,7 +245,7 @@ impl Grid {
         parameters: &Parameters,
         (first, channels): (usize, usize),
         woven: &[u8],
-        taps: &[u8],
+        taps: &[Taps],
         sums: &mut Sums,
         memory: &mut [u8],
     ) {
@@ -232,7 +263,7 @@ impl Grid {
         let job = Job {
             pixel_step: in_along,
             rows: (window.kernel_height, window.dilation.0 * self.row_bytes),
-            blocks: taps.len() / (window.kernel_height * BLOCK),
+            blocks: self.blocks,
             start: output.start(),
         };
         let base = window.target(0, self.x) + output.channel_offset();
@@ -245,7 +276,7 @@ impl Grid {
                 // SAFETY: the woven rows reach as far as the last output's kernel; the outputs lie in memory, as the plan checked.
                 unsafe {
                     let (input, target) = (woven.as_ptr().add(input), memory.as_mut_ptr().add(target));
-                    BLOCKS[pixels - 1](&job, &output, input, taps.as_ptr(), sums, target);
+                    BLOCKS[pixels - 1](&job, &output, input, taps.as_ptr().cast(), sums, target);
                 }
                 done += pixels;
             }

@@ -42,15 +42,35 @@ pub(super) fn to_bfloat16(value: f32) -> u16 {
     if value.is_nan() { 0x7fc0 } else { flushed }
 }
 
-/// Reads `out.len()` elements of `kind`, `step` bytes apart from byte `start`; integers are dequantised, floats are not.
-pub(super) fn load(simd: Simd, kind: u32, memory: &[u8], start: usize, step: usize, quantisation: Quantisation, out: &mut [f32]) {
+/// Where elements lie: lines of `run` elements, `pitch` bytes apart, the elements `step` bytes apart, from byte `start` on.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Place {
+    pub start: usize,
+    pub step: usize,
+    pub run: usize,
+    pub pitch: usize,
+}
+
+impl Place {
+    /// One line, however long.
+    pub(super) fn line(start: usize, step: usize) -> Self {
+        Self {
+            start,
+            step,
+            run: usize::MAX,
+            pitch: 0,
+        }
+    }
+}
+
+/// Reads `out.len()` elements of `kind`; integers are dequantised, floats are not.
+pub(super) fn load(simd: Simd, kind: u32, memory: &[u8], place: Place, quantisation: Quantisation, out: &mut [f32]) {
     vectorise(
         simd,
         Load {
             kind,
             memory,
-            start,
-            step,
+            place,
             quantisation,
             out,
         },
@@ -60,8 +80,7 @@ pub(super) fn load(simd: Simd, kind: u32, memory: &[u8], start: usize, step: usi
 struct Load<'a> {
     kind: u32,
     memory: &'a [u8],
-    start: usize,
-    step: usize,
+    place: Place,
     quantisation: Quantisation,
     out: &'a mut [f32],
 }
@@ -74,37 +93,28 @@ impl Work for Load<'_> {
         let Self {
             kind,
             memory,
-            start,
-            step,
+            place,
             quantisation,
             out,
         } = self;
         let Quantisation { scale, zero, .. } = quantisation;
         let real = |integer: i32| integer.wrapping_sub(zero) as f32 * scale;
         match kind {
-            element_type::U8 => gather::<1>(memory, start, step, out, |[byte]| real(i32::from(byte))),
-            element_type::S8 => gather::<1>(memory, start, step, out, |[byte]| real(i32::from(byte.cast_signed()))),
-            element_type::S16 => gather::<2>(memory, start, step, out, |bytes| real(i32::from(i16::from_le_bytes(bytes)))),
-            element_type::S32 => gather::<4>(memory, start, step, out, |bytes| real(i32::from_le_bytes(bytes))),
-            element_type::F32 => gather::<4>(memory, start, step, out, f32::from_le_bytes),
-            _ => gather::<2>(memory, start, step, out, |bytes| from_bfloat16(u16::from_le_bytes(bytes))),
+            element_type::U8 => gather::<1>(memory, place, out, |[byte]| real(i32::from(byte))),
+            element_type::S8 => gather::<1>(memory, place, out, |[byte]| real(i32::from(byte.cast_signed()))),
+            element_type::S16 => gather::<2>(memory, place, out, |bytes| real(i32::from(i16::from_le_bytes(bytes)))),
+            element_type::S32 => gather::<4>(memory, place, out, |bytes| real(i32::from_le_bytes(bytes))),
+            element_type::F32 => gather::<4>(memory, place, out, f32::from_le_bytes),
+            _ => gather::<2>(memory, place, out, |bytes| from_bfloat16(u16::from_le_bytes(bytes))),
         }
     }
 }
 
-/// Writes `values` as elements of `kind`, `step` bytes apart from byte `start`.
+/// Writes `values` as elements of `kind`.
 ///
 /// Integers are clamp(round_half_even(value) + zero): whoever divides by a scale has done it. A NaN becomes the lower bound of an
 /// integer, or the canonical NaN of a float.
-pub(super) fn store(
-    simd: Simd,
-    kind: u32,
-    values: &[f32],
-    quantisation: Quantisation,
-    memory: &mut [u8],
-    start: usize,
-    step: usize,
-) {
+pub(super) fn store(simd: Simd, kind: u32, values: &[f32], quantisation: Quantisation, memory: &mut [u8], place: Place) {
     vectorise(
         simd,
         Store {
@@ -112,8 +122,7 @@ pub(super) fn store(
             values,
             quantisation,
             memory,
-            start,
-            step,
+            place,
         },
     );
 }
@@ -123,8 +132,7 @@ struct Store<'a> {
     values: &'a [f32],
     quantisation: Quantisation,
     memory: &'a mut [u8],
-    start: usize,
-    step: usize,
+    place: Place,
 }
 
 impl Work for Store<'_> {
@@ -137,22 +145,19 @@ impl Work for Store<'_> {
             values,
             quantisation,
             memory,
-            start,
-            step,
+            place,
         } = self;
         match kind {
-            element_type::U8 | element_type::S8 => {
-                scatter::<1>(values, memory, start, step, |value| [quantisation.round(value) as u8])
-            }
-            element_type::S16 => scatter::<2>(values, memory, start, step, |value| {
+            element_type::U8 | element_type::S8 => scatter::<1>(values, memory, place, |value| [quantisation.round(value) as u8]),
+            element_type::S16 => scatter::<2>(values, memory, place, |value| {
                 (quantisation.round(value) as i16).to_le_bytes()
             }),
             element_type::F32 => {
-                scatter::<4>(values, memory, start, step, |value| {
+                scatter::<4>(values, memory, place, |value| {
                     if value.is_nan() { f32::NAN } else { value }.to_le_bytes()
                 });
             }
-            _ => scatter::<2>(values, memory, start, step, |value| to_bfloat16(value).to_le_bytes()),
+            _ => scatter::<2>(values, memory, place, |value| to_bfloat16(value).to_le_bytes()),
         }
     }
 }
@@ -181,37 +186,39 @@ impl Quantisation {
 }
 
 #[inline(always)]
-fn gather<const SIZE: usize>(memory: &[u8], start: usize, step: usize, out: &mut [f32], convert: impl Fn([u8; SIZE]) -> f32) {
-    if step == SIZE {
-        let elements = memory[start..start + out.len() * SIZE].as_chunks::<SIZE>().0;
-        for (value, &element) in out.iter_mut().zip(elements) {
+fn gather<const SIZE: usize>(memory: &[u8], place: Place, out: &mut [f32], convert: impl Fn([u8; SIZE]) -> f32) {
+    for (line, out) in out.chunks_mut(place.run).enumerate() {
+        let start = place.start + line * place.pitch;
+        if place.step == SIZE {
+            let elements = memory[start..start + out.len() * SIZE].as_chunks::<SIZE>().0;
+            for (value, &element) in out.iter_mut().zip(elements) {
+                *value = convert(element);
+            }
+            continue;
+        }
+        for (index, value) in out.iter_mut().enumerate() {
+            let at = start + index * place.step;
+            let mut element = [0; SIZE];
+            element.copy_from_slice(&memory[at..at + SIZE]);
             *value = convert(element);
         }
-        return;
-    }
-    for (index, value) in out.iter_mut().enumerate() {
-        let at = start + index * step;
-        let mut element = [0; SIZE];
-        element.copy_from_slice(&memory[at..at + SIZE]);
-        *value = convert(element);
     }
 }
 
 #[inline(always)]
-fn scatter<const SIZE: usize>(values: &[f32], memory: &mut [u8], start: usize, step: usize, convert: impl Fn(f32) -> [u8; SIZE]) {
-    if step == SIZE {
-        for (element, &value) in memory[start..start + values.len() * SIZE]
-            .as_chunks_mut::<SIZE>()
-            .0
-            .iter_mut()
-            .zip(values)
-        {
-            *element = convert(value);
+fn scatter<const SIZE: usize>(values: &[f32], memory: &mut [u8], place: Place, convert: impl Fn(f32) -> [u8; SIZE]) {
+    for (line, values) in values.chunks(place.run).enumerate() {
+        let start = place.start + line * place.pitch;
+        if place.step == SIZE {
+            let elements = memory[start..start + values.len() * SIZE].as_chunks_mut::<SIZE>().0;
+            for (element, &value) in elements.iter_mut().zip(values) {
+                *element = convert(value);
+            }
+            continue;
         }
-        return;
-    }
-    for (index, &value) in values.iter().enumerate() {
-        let at = start + index * step;
-        memory[at..at + SIZE].copy_from_slice(&convert(value));
+        for (index, &value) in values.iter().enumerate() {
+            let at = start + index * place.step;
+            memory[at..at + SIZE].copy_from_slice(&convert(value));
+        }
     }
 }

@@ -144,7 +144,9 @@ pub(super) fn erf(x: f32) -> f32 {
     let t = 1.0 / (1.0 + 0.5 * magnitude);
     let u = (t - 17.0 / 30.0) * (30.0 / 7.0);
     let far = 1.0 - t * exp64(-square) * polynomial(&ERROR_FAR, u);
-    let result = (if magnitude < 0.5 { near } else { far } as f32).copysign(x);
+    // Chosen by mask: a branch would keep the loop from being vectorised.
+    let mask = u64::from(magnitude < 0.5).wrapping_neg();
+    let result = (f64::from_bits(near.to_bits() & mask | far.to_bits() & !mask) as f32).copysign(x);
     if x.is_nan() { x } else { result }
 }
 

@@ -39,14 +39,25 @@ pub(super) fn copy(fields: Fields, operands: &[u32], memory: &mut [u8]) -> Resul
                     memory.copy_within(source..source + sizes[3] * element, target);
                     continue;
                 }
-                for d in 0..sizes[3] {
-                    let source = source + d * from[3];
-                    memory.copy_within(source..source + element, target + d * to[3]);
+                match element {
+                    1 => copy_strided::<1>(memory, (source, from[3]), (target, to[3]), sizes[3]),
+                    2 => copy_strided::<2>(memory, (source, from[3]), (target, to[3]), sizes[3]),
+                    _ => copy_strided::<4>(memory, (source, from[3]), (target, to[3]), sizes[3]),
                 }
             }
         }
     }
     Ok(Cost::of_elements(elements * element as u64, BYTES_PER_CYCLE_COPY, elements))
+}
+
+/// Copies `count` elements between (start, stride) places.
+fn copy_strided<const SIZE: usize>(memory: &mut [u8], from: (usize, usize), to: (usize, usize), count: usize) {
+    for index in 0..count {
+        let (source, target) = (from.0 + index * from.1, to.0 + index * to.1);
+        let mut element = [0; SIZE];
+        element.copy_from_slice(&memory[source..source + SIZE]);
+        memory[target..target + SIZE].copy_from_slice(&element);
+    }
 }
 
 /// Carries out FILL.

@@ -1,7 +1,7 @@
 //! NORMALISE: row-wise softmax, layer normalisation, sum, mean and maximum in float32.
 
 use super::Cost;
-use super::element::{Quantisation, is_float, load, store};
+use super::element::{Place, Quantisation, is_float, load, store};
 use super::fields::Fields;
 use super::functions::exp;
 use super::operand::{Rows, disjoint, disjoint_or_same, place, require};
@@ -43,8 +43,7 @@ pub(super) fn execute(fields: Fields, operands: &[u32], memory: &mut [u8], simd:
         simd,
         element_type::F32,
         memory,
-        parameters.start,
-        4,
+        Place::line(parameters.start, 4),
         Quantisation::PLAIN,
         &mut vectors,
     );
@@ -55,8 +54,7 @@ pub(super) fn execute(fields: Fields, operands: &[u32], memory: &mut [u8], simd:
             simd,
             kinds.0,
             memory,
-            input.at(row, 0),
-            input.element as usize,
+            input.lines(row, 0, values.len()),
             Quantisation::PLAIN,
             &mut values,
         );
@@ -77,8 +75,7 @@ pub(super) fn execute(fields: Fields, operands: &[u32], memory: &mut [u8], simd:
             written,
             Quantisation::PLAIN,
             memory,
-            out.at(row, 0),
-            out.element as usize,
+            out.lines(row, 0, written.len()),
         );
     }
     Ok(Cost::of_elements(visits, ELEMENTS_PER_CYCLE_F32, out_shape.0 * out_shape.1))

@@ -1,5 +1,6 @@
 //! Extents of operands: where they lie in data memory, and that they may lie there.
 
+use super::element::Place;
 use crate::abi::tile_program::{element_type, fault};
 use std::ops::Range;
 
@@ -136,6 +137,20 @@ impl Rows {
     #[inline(always)]
     pub(super) fn at(&self, row: usize, column: usize) -> usize {
         self.range.start + row * self.pitch as usize + column * self.element as usize
+    }
+
+    /// Where the elements from (`row`, `column`) on lie, in lines of `run`; dense rows are one line.
+    pub(super) fn lines(&self, row: usize, column: usize, run: usize) -> Place {
+        let start = self.at(row, column);
+        if self.is_dense() {
+            return Place::line(start, self.element as usize);
+        }
+        Place {
+            start,
+            step: self.element as usize,
+            run,
+            pitch: self.pitch as usize,
+        }
     }
 
     /// Whether no byte lies between rows, so that they may be taken as one.

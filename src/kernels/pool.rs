@@ -6,9 +6,9 @@ use super::element::{CHUNK, is_byte};
 use super::fields::Fields;
 use super::operand::{disjoint, place, require};
 use super::simd::{Simd, Work, vectorise};
-use super::stage::Stage;
+use super::stage::{LANES, Stage};
 use super::table::look_up;
-use super::window::Window;
+use super::window::{Window, lanes};
 use crate::abi::tile_program::{element_type, output_flags, pool_kind, tile_pool as field};
 use crate::abi::timing::ELEMENTS_PER_CYCLE_8BIT;
 
@@ -74,25 +74,22 @@ impl Work for Largest<'_> {
     #[inline(always)]
     fn run(self) {
         let Self { window, flip, memory } = self;
-        let mut best = [0u8; CHUNK];
         for y in 0..window.out_height {
             for x in 0..window.out_width {
                 let (source, target) = (window.source(y, x), window.target(y, x));
-                for first in (0..window.channels).step_by(CHUNK) {
-                    let best = &mut best[..CHUNK.min(window.channels - first)];
-                    best.fill(0);
+                for first in (0..window.channels).step_by(LANES) {
+                    let count = LANES.min(window.channels - first);
+                    let mut best = [0u8; LANES];
                     for row in 0..window.kernel_height {
                         for column in 0..window.kernel_width {
-                            let start = source + row * window.tap_step.0 + column * window.tap_step.1 + first;
-                            let bytes = &memory[start..start + best.len()];
-                            for (best, &byte) in best.iter_mut().zip(bytes) {
+                            let at = source + row * window.tap_step.0 + column * window.tap_step.1 + first;
+                            for (best, byte) in best.iter_mut().zip(lanes(memory, at)) {
                                 *best = (*best).max(byte ^ flip);
                             }
                         }
                     }
-                    for (out, &best) in memory[target + first..target + first + best.len()].iter_mut().zip(&*best) {
-                        *out = best ^ flip;
-                    }
+                    let best = best.map(|byte| byte ^ flip);
+                    memory[target + first..target + first + count].copy_from_slice(&best[..count]);
                 }
             }
         }
@@ -155,15 +152,17 @@ impl Work for Sum<'_> {
             sums,
             memory,
         } = self;
-        sums.fill(0);
-        for row in 0..window.kernel_height {
-            for column in 0..window.kernel_width {
-                let start = source + row * window.tap_step.0 + column * window.tap_step.1;
-                let bytes = &memory[start..start + sums.len()];
-                for (sum, &byte) in sums.iter_mut().zip(bytes) {
-                    *sum = sum.wrapping_add(widen(byte, kind));
+        for (index, sums) in sums.chunks_mut(LANES).enumerate() {
+            let mut total = [0i32; LANES];
+            for row in 0..window.kernel_height {
+                for column in 0..window.kernel_width {
+                    let at = source + row * window.tap_step.0 + column * window.tap_step.1 + index * LANES;
+                    for (total, byte) in total.iter_mut().zip(lanes(memory, at)) {
+                        *total = total.wrapping_add(widen(byte, kind));
+                    }
                 }
             }
+            sums.copy_from_slice(&total[..sums.len()]);
         }
     }
 }

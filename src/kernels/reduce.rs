@@ -6,7 +6,8 @@ use super::element::is_byte;
 use super::fields::Fields;
 use super::operand::{Rows, disjoint, disjoint_or_same, place, require};
 use super::simd::{Simd, Work, vectorise};
-use super::stage::Stage;
+use super::stage::{LANES, Stage};
+use super::window::lanes;
 use crate::abi::tile_program::{element_type, output_flags, tile_reduce, tile_requantise};
 use crate::abi::timing::{ELEMENTS_PER_CYCLE_8BIT, ELEMENTS_PER_CYCLE_F32};
 
@@ -65,26 +66,27 @@ impl Work for Reduce<'_> {
             sums,
             memory,
         } = self;
-        for row in 0..input.rows as usize {
-            let start = input.at(row, 0);
-            let bytes = &memory[start..start + sums.len() * input.element as usize];
-            match kind {
-                element_type::S32 => {
-                    for (sum, &word) in sums.iter_mut().zip(bytes.as_chunks::<4>().0) {
-                        *sum = sum.wrapping_add(i32::from_le_bytes(word));
-                    }
+        if kind == element_type::S32 {
+            for row in 0..input.rows as usize {
+                let start = input.at(row, 0);
+                let words = memory[start..start + sums.len() * 4].as_chunks::<4>().0;
+                for (sum, &word) in sums.iter_mut().zip(words) {
+                    *sum = sum.wrapping_add(i32::from_le_bytes(word));
                 }
-                element_type::S8 => add(sums, bytes, element_type::S8),
-                _ => add(sums, bytes, element_type::U8),
+            }
+            return;
+        }
+        for (index, sums) in sums.chunks_mut(LANES).enumerate() {
+            let mut total = [0i32; LANES];
+            for row in 0..input.rows as usize {
+                for (total, byte) in total.iter_mut().zip(lanes(memory, input.at(row, index * LANES))) {
+                    *total = total.wrapping_add(widen(byte, kind));
+                }
+            }
+            for (sum, total) in sums.iter_mut().zip(total) {
+                *sum = sum.wrapping_add(total);
             }
         }
-    }
-}
-
-#[inline(always)]
-fn add(sums: &mut [i32], bytes: &[u8], kind: u32) {
-    for (sum, &byte) in sums.iter_mut().zip(bytes) {
-        *sum = sum.wrapping_add(widen(byte, kind));
     }
 }
 

@@ -40,8 +40,7 @@ pub(super) fn execute(fields: Fields, operands: &[u32], memory: &mut [u8], simd:
                 simd,
                 kinds.0,
                 memory,
-                input.at(row, first),
-                input.element as usize,
+                input.lines(row, first, CHUNK),
                 Quantisation::PLAIN,
                 values,
             );
@@ -60,8 +59,7 @@ pub(super) fn execute(fields: Fields, operands: &[u32], memory: &mut [u8], simd:
                 values,
                 Quantisation::PLAIN,
                 memory,
-                out.at(row, first),
-                out.element as usize,
+                out.lines(row, first, CHUNK),
             );
         }
     }

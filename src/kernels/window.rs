@@ -2,6 +2,7 @@
 
 use super::fields::Fields;
 use super::operand::{MAX_WORK, apart, extent, place, require, work};
+use super::stage::LANES;
 use crate::abi::tile_program::tile_pool as field;
 use std::ops::Range;
 
@@ -90,4 +91,16 @@ impl Window {
     pub(super) fn elements(&self) -> u64 {
         (self.out_height * self.out_width * self.channels) as u64
     }
+}
+
+/// 16 bytes from `at` on, zeros behind the end of memory: a fixed width, so that loops over channels become vector instructions.
+/// Lanes behind a family's last channel hold whatever lies there.
+#[inline(always)]
+pub(super) fn lanes(memory: &[u8], at: usize) -> [u8; LANES] {
+    let rest = &memory[at..];
+    rest.first_chunk().copied().unwrap_or_else(|| {
+        let mut bytes = [0; LANES];
+        bytes[..rest.len()].copy_from_slice(rest);
+        bytes
+    })
 }
