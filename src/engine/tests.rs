@@ -17,7 +17,7 @@ use crate::queue::Layout;
 const ADDRESS: u64 = 0x7_0000_0000;
 const CODE: u64 = 0x8000;
 const BYTES: u64 = 0x20000;
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Numbers that look random and are the same in every run (xorshift64*).
 struct Random(u64);
