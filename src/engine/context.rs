@@ -184,10 +184,7 @@ impl Work {
             match self.next_packet(host, clock) {
                 Ok(true) => {}
                 Ok(false) => return Served::Idle,
-                Err(error) => {
-                    self.stop(error.to_string());
-                    return Served::Idle;
-                }
+                Err(error) => return self.give_up(&error),
             }
         }
         let Some(running) = &self.running else { return Served::More };
@@ -288,6 +285,10 @@ impl Work {
             return Served::More;
         };
         if running.ended.is_none() {
+            if clock.pace == Pace::Fast {
+                // The host waits for this; the books can follow. Who asks for them waits until this slice is over.
+                self.write_completion(host, running.completion, word);
+            }
             self.charge(running.since, clock);
             if word == completion_state::COMPLETED {
                 self.completed += 1;
@@ -295,10 +296,13 @@ impl Work {
                 self.aborting = running.chain;
                 self.reset();
             }
-            let due = running
-                .began
-                .map(|began| began + Duration::from_nanos(self.last.picoseconds / 1000));
-            running.ended = due.filter(|&due| due > Instant::now()).map(|due| (word, due));
+            if clock.pace == Pace::Fast {
+                return self
+                    .pass(host, word)
+                    .map_or_else(|error| self.give_up(&error), |()| Served::More);
+            }
+            let began = running.began.unwrap_or_else(Instant::now);
+            running.ended = Some((word, began + Duration::from_nanos(self.last.picoseconds / 1000)));
         }
         if let Some((_, due)) = running.ended
             && due > Instant::now()
@@ -306,11 +310,13 @@ impl Work {
             self.running = Some(running);
             return Served::Until(due);
         }
-        if let Err(error) = self.finish(host, running.completion, word) {
-            self.stop(error.to_string());
-            return Served::Idle;
-        }
-        Served::More
+        self.finish(host, running.completion, word)
+            .map_or_else(|error| self.give_up(&error), |()| Served::More)
+    }
+
+    fn give_up(&mut self, error: &QueueError) -> Served {
+        self.stop(error.to_string());
+        Served::Idle
     }
 
     /// Adds up what the packet that began at simulated time `since` has cost.
@@ -334,8 +340,13 @@ impl Work {
         }
     }
 
-    /// Tells the host: completion word, then read_index, then the interrupt. A waiter that the interrupt wakes looks at read_index.
+    /// Tells the host: completion word, then read_index, then the interrupt.
     fn finish(&mut self, host: &Access<'_>, completion: u64, word: u32) -> Result<(), QueueError> {
+        self.write_completion(host, completion, word);
+        self.pass(host, word)
+    }
+
+    fn write_completion(&mut self, host: &Access<'_>, completion: u64, word: u32) {
         if completion != 0
             && completion.is_multiple_of(4)
             && let Err(fault) = host.write(completion, &word.to_le_bytes())
@@ -343,6 +354,10 @@ impl Work {
             self.errors += 1;
             self.explain(format!("completion word: {fault}"));
         }
+    }
+
+    /// Passes the packet that completed with `word`. The interrupt comes last: a waiter that it wakes looks at read_index.
+    fn pass(&mut self, host: &Access<'_>, word: u32) -> Result<(), QueueError> {
         let Some(queue) = &mut self.queue else { return Ok(()) };
         queue.advance(host)?;
         if self.trace.is_some() {

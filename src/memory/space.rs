@@ -124,8 +124,9 @@ impl Snapshot {
     }
 }
 
-/// What a reader shows to those who unmap: the generation it works with, or 0.
+/// What a reader shows to those who unmap: the generation it works with, or 0. Written for each packet, so on lines of its own.
 #[derive(Default)]
+#[repr(align(128))]
 pub(super) struct Pin(pub AtomicU64);
 
 /// A function's DMA address space. All methods may be called from any thread.
