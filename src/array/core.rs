@@ -87,10 +87,6 @@ impl Core {
         }
     }
 
-    pub fn clear_counters(&mut self) {
-        (self.busy, self.macs, self.wide_macs, self.elements, self.instructions) = (0, 0, 0, 0, 0);
-    }
-
     /// Picojoule spent so far.
     pub fn energy(&self) -> f64 {
         energy(self.macs, self.wide_macs, self.elements)

@@ -106,22 +106,11 @@ impl Array {
         }
     }
 
-    /// Number of columns.
-    pub fn columns(&self) -> u32 {
-        self.columns
-    }
-
     /// Makes everything as new: memory, locks, BDs, switches, tasks, cores, time and counters.
     pub fn scrub(&mut self) {
-        let (simd, tracing) = (self.simd, self.trace.is_some());
+        let tracing = self.trace.is_some();
         *self = Self::new(self.columns);
-        self.simd = simd;
         self.trace = tracing.then(Vec::new);
-    }
-
-    /// Which instruction-set level tile arithmetic uses; all give the same bytes.
-    pub fn set_simd(&mut self, simd: Simd) {
-        self.simd = simd;
     }
 
     /// Starts recording trace events, or stops and forgets them.

@@ -54,7 +54,7 @@ pub struct TileReport {
     pub core: Option<CoreReport>,
 }
 
-/// What the array did since it was made, scrubbed or last told to start counting.
+/// What the array did since it was made or scrubbed.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Report {
     /// Tiles that did anything.
@@ -127,16 +127,5 @@ impl Array {
     /// Events processed, as in [`Array::report`].
     pub fn events(&self) -> u64 {
         self.processed
-    }
-
-    /// Starts counting anew.
-    pub fn clear_report(&mut self) {
-        self.processed = 0;
-        for channel in &mut self.channels {
-            (channel.busy, channel.words, channel.tasks, channel.bds) = (0, 0, 0, 0);
-        }
-        for core in &mut self.cores {
-            core.clear_counters();
-        }
     }
 }
