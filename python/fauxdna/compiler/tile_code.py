@@ -15,6 +15,8 @@ from .errors import CompileError
 # Locks of a core tile. A "free" lock counts empty buffers, a "full" one filled buffers.
 INPUT_FREE, INPUT_FULL, OUTPUT_FREE, OUTPUT_FULL, PARAMETERS_FREE, PARAMETERS_FULL = range(6)
 CORE_LOCKS = 6
+PERIOD_MAX = 32
+"""Jobs in the longest pattern that is looked for."""
 INPUT_REGISTER, OTHER_INPUT_REGISTER, OUTPUT_REGISTER, OTHER_OUTPUT_REGISTER = range(1, 5)
 LOCK_INITIAL = {INPUT_FREE: 2, OUTPUT_FREE: 2, PARAMETERS_FREE: 1}
 
@@ -80,12 +82,34 @@ def _looped(bodies: Sequence[tuple[Instruction, ...]]) -> tuple[Instruction, ...
     """The bodies in order, runs of equal ones as loops."""
     code: list[Instruction] = []
     for body, group in groupby(bodies):
-        count = len(list(group))
-        if count == 1:
-            code += body
-        else:
-            code += [_plain(Opcode.LOOP, count), *body, _plain(Opcode.END_LOOP)]
+        code += _loop(body, len(list(group)))
     return tuple(code)
+
+
+def _loop(body: Sequence[Instruction], count: int) -> list[Instruction]:
+    return [_plain(Opcode.LOOP, count), *body, _plain(Opcode.END_LOOP)] if count > 1 else list(body)
+
+
+def _periodic(bodies: Sequence[tuple[Instruction, ...]]) -> tuple[Instruction, ...]:
+    """The bodies in order, with what repeats as loops, one within another: tile rows differ only at an image's edges."""
+    code: list[Instruction] = []
+    at = 0
+    while at < len(bodies):
+        period, count = max(
+            ((period, _repeats(bodies, at, period)) for period in range(1, PERIOD_MAX + 1)),
+            key=lambda found: (found[0] * (found[1] - 1), -found[0]),
+        )
+        code += _loop(_looped(bodies[at : at + period]), count)
+        at += period * count
+    return tuple(code)
+
+
+def _repeats(bodies: Sequence[tuple[Instruction, ...]], at: int, period: int) -> int:
+    """How many times the ``period`` bodies from ``at`` on follow one another."""
+    end = at
+    while end + period < len(bodies) and bodies[end] == bodies[end + period]:
+        end += 1
+    return (end - at) // period + 1
 
 
 def program(passes: Sequence[Sequence[Sequence[Step]]], layout: CoreLayout, *, parameters: bool) -> bytes:
@@ -101,7 +125,7 @@ def program(passes: Sequence[Sequence[Sequence[Step]]], layout: CoreLayout, *, p
     ]
     bodies = []
     for jobs in passes:
-        body = _looped([_job(steps, layout) for steps in jobs])
+        body = _periodic([_job(steps, layout) for steps in jobs])
         if parameters:
             before, after = _plain(Opcode.ACQUIRE, PARAMETERS_FULL, -1), _plain(Opcode.RELEASE, PARAMETERS_FREE, 1)
             body = (before, *body, after)

@@ -93,8 +93,10 @@ def chain_length(layers: Sequence[Layer], start: int, uses: Uses) -> int:
         same = all((t.height, t.width) == (first.height, first.width) for t in (*_streamed(layer), layer.output))
         plain = before.channel_offset == 0 and before.channels == before.output.channels
         outside = {t.name for t in layer.inputs if t not in made}
+        # A tensor may be read with its pixels regrouped; not from core memory.
+        regrouped = bool(outside & {t.name for t in made})
         row = layer.inputs[1].name if isinstance(layer, Binary) and len(_streamed(layer)) == 1 else ""
-        if not same or not plain or outside & uses.arguments or row in {t.name for t in made}:
+        if not same or not plain or regrouped or outside & uses.arguments or row in {t.name for t in made}:
             break
         if closed(layers, start, end + 1, uses):
             best = end + 1 - start
