@@ -6,6 +6,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from test_codegen import RANGES, U8, Net, conv
 
 from fauxdna.abi.tile_program import BinaryOperation, Broadcast
@@ -108,3 +110,48 @@ def test_a_result_that_others_read_is_written() -> None:
     net.sink(z)
     net.sink(y)
     assert {"first", "second"} <= alone(net.check(3))
+
+
+def grown(net: Net, size: int) -> None:
+    """Adds ``size`` random layers, each on any earlier tensor, and makes the last and some others outputs."""
+    rng = net.rng
+    height, width = int(rng.integers(1, 24)), int(rng.integers(1, 24))
+    tensors = [net.source("x", (height, width, int(rng.integers(1, 40))))]
+    read: set[str] = set()
+    for index in range(size):
+        # Mostly the newest, so that chains come about.
+        x = tensors[-1] if rng.integers(4) else tensors[rng.integers(len(tensors))]
+        name = f"n{index}"
+        alike = [t for t in tensors if t.channels == x.channels]
+        match int(rng.integers(7)):
+            case 0:
+                y = conv(net, x, int(rng.integers(1, 60)), (1, 1), name=name)
+            case 1:
+                y = conv(net, x, int(rng.integers(1, 30)), (3, 3), pads=(1, 1, 1, 1), name=name)
+            case 2:
+                y = conv(net, x, x.channels, (3, 3), pads=(1, 1, 1, 1), groups=x.channels, name=name)
+            case 3:
+                y = table(net, name, x)
+            case 4 | 5:
+                other = alike[rng.integers(len(alike))]
+                y = binary(net, name, x, other)
+                read.add(other.name)
+            case _:
+                row = Tensor(f"{name}.row", 1, 1, x.channels, U8)
+                stage = ir.OutputStage(np.array([1 / (height * width)], np.float32), 0, 0, 255)
+                net.layers.append(ir.Reduce(f"{name}.sum", (x,), row, stage=stage))
+                y = binary(net, name, x, row, Broadcast.ROW)
+        read.add(x.name)
+        tensors.append(y)
+    unread = [t for t in tensors if t.name not in read]
+    for tensor in unread[:-1]:
+        net.sink(tensor)
+    net.sink(tensors[-1])
+
+
+@settings(max_examples=40, deadline=None, derandomize=True)
+@given(st.integers(0, 1 << 30), st.integers(1, 3), st.integers(2, 10))
+def test_random_graphs(seed: int, columns: int, size: int) -> None:
+    net = Net(np.random.default_rng(seed))
+    grown(net, size)
+    net.check(columns)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ...abi import array
 from ...abi.tile_program import CONVERT, COPY, Opcode
 from ..errors import CompileError
 from ..ir import ELEMENT_BYTES, Convert, Layout, Tensor
-from ..patterns import Dimension, Operand
+from ..patterns import STEP_MAX, Dimension, Operand
 from ..stage import Stage, memory_needed
 from ..tile_code import Region, Step
 from .context import Context, channel_offset, pixels, round_up
@@ -101,8 +101,15 @@ def _part(layer: Convert, number: int, name: str, first: int, run: int, tiles: i
     channels = source.channels
     left = _side(source, first, run, 0, channels, source.pixel_pitch)
     right = _side(output, first, run, channel_offset(layer), channels, channel_bytes_of(layer))
+    fetches: tuple[Operand, ...] = (left.operand,)
+    if left.operand.window and left.operand.window[0].step > 4 * STEP_MAX:
+        # Planes further apart than a BD can step are fetched one by one.
+        plane = left.operand.window[0]
+        fetches = tuple(
+            replace(left.operand, offset=left.operand.offset + index * plane.step, window=()) for index in range(plane.count)
+        )
     step = _copy(layer, left, right, run) if source.type is output.type else _converted(layer, left, right, run)
-    return Stage(name, number, tiles, 1, 1, (left.operand,), right.operand, (), lambda _y, _x: (step,))
+    return Stage(name, number, tiles, 1, 1, fetches, right.operand, (), lambda _y, _x: (step,))
 
 
 def channel_bytes_of(layer: Convert) -> int:
