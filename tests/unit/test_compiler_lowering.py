@@ -8,7 +8,7 @@ import numpy as np
 import onnxruntime
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
-from onnx import ModelProto
+from onnx import ModelProto, TensorProto, helper
 from onnx.reference import ReferenceEvaluator
 from oracle.qdq import Builder
 from oracle.run_front import execute
@@ -230,3 +230,38 @@ def test_softmax_of_a_matrix_product_is_on_the_array() -> None:
     feeds = {"x": values(rng, (2, 8))}
     made = front(model, strict=True)
     np.testing.assert_allclose(execute(made, feeds)[0], ReferenceEvaluator(model).run(None, feeds)[0], rtol=1e-5)
+
+
+def test_an_8_bit_output_leaves_as_it_is() -> None:
+    rng = np.random.default_rng(2)
+    build = Builder()
+    x = build.pair(build.input("x", (1, 3, 5, 4)), (0.02, 128))
+    w = build.weights("w", rng.integers(-127, 128, (6, 3, 1, 1)).astype(np.int8), np.full(6, 0.01, np.float32), 0)
+    build.pair(build.node("Conv", [x, w], "c"), (0.02, 100))
+    build.outputs.append(helper.make_tensor_value_info("c_q", TensorProto.UINT8, [1, 6, 5, 4]))
+    model = build.model()
+    feeds = {"x": values(rng, (1, 3, 5, 4))}
+    (found,) = execute(front(model), feeds)
+    assert found.dtype == np.uint8
+    np.testing.assert_array_equal(found, ReferenceEvaluator(model).run(None, feeds)[0])
+
+
+def test_tensors_cross_between_segments_unchanged() -> None:
+    """An 8-bit tensor is used before and after an operator that runs on the CPU: two segments, joined by a residual."""
+    rng = np.random.default_rng(4)
+    build = Builder()
+    shape = (1, 6, 5, 4)
+    x = build.pair(build.input("x", shape), (0.02, 128))
+    w = build.weights("w", rng.integers(-127, 128, (6, 6, 1, 1)).astype(np.int8), np.full(6, 0.01, np.float32), 0)
+    kept = build.pair(build.node("Conv", [x, w], "c"), (0.02, 100))
+    far = build.pair(build.node("LpNormalization", [kept], "n", axis=1), (0.01, 128))
+    joined = build.pair(build.node("Add", [far, kept], "a"), (0.03, 120))
+    build.node("Identity", [build.pair(build.node("Concat", [joined, kept], "j", axis=3), (0.04, 110))], "out")
+    build.output("out")
+    model = build.model()
+    made = front(model)
+    assert sum(isinstance(step, ir.Segment) for step in made.cut.steps) == 2
+    feeds = {"x": values(rng, shape)}
+    expected, found = ReferenceEvaluator(model).run(None, feeds)[0], execute(made, feeds)[0]
+    assert np.abs(expected - found).max() <= 0.0401
+    assert (expected != found).mean() < 0.01

@@ -69,7 +69,12 @@ def compile(
 
 
 def _array_step(segment: ir.Segment, columns: int) -> ArrayStep:
-    made = codegen.generate(segment, columns=columns)
+    try:
+        made = codegen.generate(segment, columns=columns)
+    except CompileError:
+        raise
+    except Exception as error:  # a layer with extents that no check of ours foresaw
+        raise CompileError(f"{segment.name}: no code for its layers: {type(error).__name__}: {error}") from error
     names = [tuple(t.name for t in tensors) for tensors in (segment.inputs, segment.outputs)]
     return ArrayStep(segment.name, made.elf, names[0], names[1], made.workspace, made.columns, made.layers)
 

@@ -46,8 +46,10 @@ def front(
     """Everything before code generation; arguments and errors as for ``compiler.compile``."""
     try:
         return _front(load(model), shapes, calibration, strict, tell)
-    except (CompileError, MemoryError):
+    except CompileError:
         raise
+    except MemoryError as error:
+        raise ModelError(f"the model needs more memory than there is: {error}; choose smaller input shapes") from error
     except Exception as error:  # a malformed model that no check of ours foresaw
         raise ModelError(f"the model cannot be compiled: {type(error).__name__}: {error}; check it with onnx.checker") from error
 

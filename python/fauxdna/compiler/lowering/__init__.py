@@ -21,8 +21,7 @@ _MODULES = (convolution, elementwise, movement, normalisation, pooling, quantisa
 def lower(graph: Graph, refused: Mapping[str, str] | None = None) -> Lowering:
     """Lower every node of ``graph`` (QDQ form, shapes inferred) but those ``refused``, by name, with the reason."""
     lowering = Lowering(graph)
-    eight_bit = {node.output for node in graph.nodes if node.op == "QuantizeLinear"}
-    lowering.tensor_names.update(graph.types.keys() - eight_bit)
+    lowering.tensor_names.update(graph.types)  # the array's own tensors get other names than those that cross its border
     for node in graph.nodes:
         rule = RULES.get(node.op) if node.domain == "" else None
         try:

@@ -16,6 +16,9 @@ from .rules import lowers
 from .state import Lowering, names
 from .values import Deferred, Eight, Order, Placed, Target, require
 
+LARGEST_STEP = 1 << 16
+"""Strides, dilations, groups and pads from here on are taken for damage."""
+
 
 @dataclass(frozen=True)
 class Weights:
@@ -174,7 +177,13 @@ class Product:
         return int(self.weights.steps.shape[0] if self.transposed else self.weights.steps.shape[1] * self.groups)
 
     def record(self) -> None:
-        """Check that the input can be had in this order, and set the node's value."""
+        """Check the geometry and that the input can be had in this order, and set the node's value."""
+        steps = (*self.strides, *self.dilations, self.groups)
+        require(all(1 <= step < LARGEST_STEP for step in steps), f"its strides, dilations or group are out of range: {steps}")
+        require(all(0 <= pad < LARGEST_STEP for pad in self.pads), f"its pads are out of range: {self.pads}")
+        axis = self.order[-1]
+        fits = self.data.shape[axis] == self.in_channels and self.channels % self.groups == 0
+        require(fits, "its input, weights and group do not fit together")
         if self.data.pending is None:
             self.lowering.place(self.data, self.order)
         nodes = (*self.data.nodes, *self.weights.nodes, self.node)
@@ -228,7 +237,6 @@ def conv(lowering: Lowering, node: Node) -> None:
     kernel = list(weights.steps.shape[2:])
     strides, dilations = _pair(node.get("strides"), rank, 1), _pair(node.get("dilations"), rank, 1)
     pads = spatial_pads(node, list(data.shape[2:]), kernel, list(strides[:rank]), list(dilations[:rank]))
-    require(all(p >= 0 for p in pads), "it has negative pads")
     if rank == 1:
         weights = replace(weights, steps=weights.steps[..., np.newaxis])
         pads = [pads[0], 0, pads[1], 0]

@@ -9,7 +9,7 @@ import numpy as np
 from ...abi.tile_program import ElementType, PoolKind
 from .. import ir
 from ..graph import Node
-from .convolution import output_stage, spatial, spatial_pads
+from .convolution import LARGEST_STEP, output_stage, spatial, spatial_pads
 from .rules import lowers
 from .state import Lowering, names
 from .values import Deferred, Eight, Placed, Target, require
@@ -30,12 +30,19 @@ def max_pool(lowering: Lowering, node: Node) -> None:
     taps = [int(k) for k in node.get("kernel_shape")]
     steps = [int(s) for s in node.get("strides") or [1] * rank]
     pads = spatial_pads(node, list(data.shape[2:]), taps, steps, [1] * rank)
+    require(_sane(taps, steps, pads), f"its windows are out of range: kernel {taps}, strides {steps}, pads {pads}")
     kernel = (taps[0], taps[1] if rank == 2 else 1)
     strides = (steps[0], steps[1] if rank == 2 else 1)
     begin = (pads[0], pads[1] if rank == 2 else 0)
     source = replace(lowering.place(data, order).tensor, height=extent[0], width=extent[1])
     out = _max_layer(lowering, node, (*data.nodes, node), source, spatial(out_shape)[1], kernel, strides, begin, data.bounds[0])
     lowering.values[node.output] = Eight(data.type, data.scale, data.zero, out_shape, Placed(out, out_shape, order))
+
+
+def _sane(taps: list[int], steps: list[int], pads: list[int]) -> bool:
+    """Whether windows are of a size that fits a core, and padding is less than a window, as ONNX asks."""
+    fits = all(1 <= k < LARGEST_STEP and 1 <= s < LARGEST_STEP for k, s in zip(taps, steps, strict=True))
+    return fits and all(0 <= p < k for p, k in zip(pads, taps * 2, strict=True))
 
 
 @lowers("GlobalMaxPool")
@@ -96,6 +103,7 @@ def average_pool(lowering: Lowering, node: Node) -> None:
     steps = [int(s) for s in node.get("strides") or [1] * rank]
     pads = spatial_pads(node, list(data.shape[2:]), taps, steps, [1] * rank)
     require(not any(d != 1 for d in node.get("dilations") or ()), "a dilated pooling has no array form")
+    require(_sane(taps, steps, pads), f"its windows are out of range: kernel {taps}, strides {steps}, pads {pads}")
     require(not any(pads) or bool(node.get("count_include_pad", 0)), "its windows at the border count fewer elements")
     require(not node.get("ceil_mode", 0), "its last windows may reach past the input (ceil_mode)")
     if rank == 1:

@@ -41,7 +41,7 @@ def quantise_linear(lowering: Lowering, node: Node) -> None:
     """The consumer that decides a value's 8-bit form."""
     scale, zero, kind = _single(node, *parameters(lowering.graph, node))
     shape = lowering.shape(node.inputs[0])
-    target = Target(node.output, kind, scale, zero)
+    target = Target(f"{node.inputs[0]}@quantised", kind, scale, zero)
     lowering.values[node.output] = lowering.quantise(node.inputs[0], target, shape, node)
 
 

@@ -7,6 +7,7 @@ from functools import cached_property
 from math import prod
 
 import numpy as np
+from onnx import TensorProto
 
 from ...abi.tile_program import ElementType, UnaryOperation
 from .. import ir
@@ -274,7 +275,10 @@ class Lowering:
             return
         if isinstance(value, Eight):
             assert value.placed is not None
-            self._export_convert(name, value.placed, ir.Quantisation(float(value.scale), value.zero), value.nodes)
+            if self.graph.element(name) in (TensorProto.UINT8, TensorProto.INT8):
+                self._export_integers(name, value.placed, value.nodes)
+            else:
+                self._export_convert(name, value.placed, ir.Quantisation(float(value.scale), value.zero), value.nodes)
             return
         if isinstance(value, Curve) and value.start in self.exported:
             for node in value.nodes:
@@ -294,6 +298,14 @@ class Lowering:
         for node in sorted(value.nodes, key=lambda n: order[id(n)]):
             if node.op != "DequantizeLinear" and node.name not in self.on_array:
                 self.add_cpu(node, why)
+
+    def _export_integers(self, name: str, placed: Placed, nodes: tuple[Node, ...]) -> None:
+        """An 8-bit tensor that the outside wants as it is: brought out as float32 numbers, cast on the CPU."""
+        numbers = f"{name}@numbers"
+        self.types[numbers] = (placed.shape, "float32")
+        self._export_convert(numbers, placed, ir.Quantisation(), nodes)
+        cast = Node("Cast", f"integers {name}", [numbers], [name], {"to": self.graph.element(name)})
+        self.items.append(CpuNode(cast, "the array returns float32"))
 
     def _export_convert(self, name: str, placed: Placed, quantisation: ir.Quantisation, nodes: tuple[Node, ...]) -> None:
         shape, order, tensor = placed.shape, placed.order, placed.tensor
