@@ -38,7 +38,11 @@ class Interrupts:
 
     def __new__(cls, vectors: int) -> Interrupts: ...
     def set(self, vector: int, fd: int | None) -> None:
-        """Delivers ``vector`` to an eventfd, or to nobody; a pending interrupt is delivered at once."""
+        """Delivers ``vector`` to an eventfd, or to nobody; a pending interrupt is delivered at once.
+
+        A full counter is left alone. An eventfd that a hostile process shares should be non-blocking: a blocking one, filled at the
+        right moment, holds up who delivers. EINVAL: not an eventfd; EBADF: not open.
+        """
 
     def mask(self, vector: int, masked: bool) -> None:
         """Masks or unmasks; a pending interrupt is delivered when its vector is unmasked."""
