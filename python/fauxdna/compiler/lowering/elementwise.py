@@ -13,7 +13,7 @@ from ..functions import FUNCTIONS
 from ..graph import Node
 from .rules import RULES
 from .state import Lowering, names, usual_order
-from .values import Curve, Deferred, Eight, Floating, Placed, Target, Value, has_order, require
+from .values import Curve, Deferred, Eight, Floating, Order, Placed, Target, Value, has_order, require
 
 OPERATIONS = {
     "Add": BinaryOperation.ADD,
@@ -141,23 +141,20 @@ def _binary(lowering: Lowering, node: Node) -> None:
     broadcast = _broadcast(lowering.shape(second), shape, order)
     if broadcast is None:
         raise Unsupported("its second operand is broadcast along other dimensions than the pixels")
-    for value in (a, b):
+    second_order = order if broadcast is Broadcast.NONE else _channels_last(lowering.shape(second), len(shape), order[-1])
+    for value, where in ((a, order), (b, second_order)):
         have = value.placed if isinstance(value, Eight) else value
-        if have is not None:
-            require(has_order(have, order) if have.shape == shape else True, "its operands lie in different orders of dimensions")
+        require(have is None or has_order(have, where), "its operands lie in different orders of dimensions")
 
     def emit(target: Target | None, low: int, high: int, nodes: tuple[Node, ...]) -> Placed:
         tensors, scales = [], []
-        for value in (a, b):
-            row = value is b and broadcast is not Broadcast.NONE
+        for value, where in ((a, order), (b, second_order)):
             if isinstance(value, Eight):
-                where = lowering.any_order(value) if row and value.placed is not None else order
-                tensor = lowering.place(value, where[-len(value.shape) :] if row else order).tensor
+                tensors.append(lowering.place(value, where).tensor)
                 scales.append(ir.Quantisation(float(value.scale), value.zero))
             else:
-                tensor = value.tensor
+                tensors.append(value.tensor)
                 scales.append(ir.Quantisation())
-            tensors.append(tensor)
         height, width, channels = tensors[0].height, tensors[0].width, tensors[0].channels
         if broadcast is Broadcast.NONE:
             tensors[1] = replace(tensors[1], height=height, width=width, channels=channels)
@@ -194,6 +191,12 @@ def _broadcast(second: tuple[int, ...], shape: tuple[int, ...], order: tuple[int
     if len(padded) == len(shape) and all(size == (shape[a] if a == order[-1] else 1) for a, size in enumerate(padded)):
         return Broadcast.ROW
     return None
+
+
+def _channels_last(shape: tuple[int, ...], rank: int, channel: int) -> Order:
+    """The order of an operand of ``shape`` that is broadcast to ``rank`` dimensions, ``channel`` being the channels there."""
+    axis = max(channel - (rank - len(shape)), 0)
+    return (*[other for other in range(len(shape)) if other != axis], axis)
 
 
 def _unary(lowering: Lowering, node: Node, name: str) -> None:
