@@ -7,7 +7,7 @@ use super::fields::Fields;
 use super::operand::{disjoint, place, require, work};
 use super::simd::{Simd, Work, vectorise};
 use super::stage::{LANES, Parameters, Stage};
-use super::window::{Window, lanes};
+use super::window::{Window, lanes, widened};
 use crate::abi::tile_program::{element_type, tile_depthwise as field};
 use crate::abi::timing::MACS_PER_CYCLE_DEPTHWISE;
 use std::ops::Range;
@@ -74,6 +74,7 @@ fn fold_zero_point(plan: &Plan, zero: i32, parameters: &mut Parameters, memory: 
 /// Any shape, a pixel at a time, vectorised over channels.
 fn run(plan: &Plan, parameters: &Parameters, memory: &mut [u8], simd: Simd) {
     let size = plan.stage.out_size() as usize;
+    let reading = widened(memory, plan.window.input.end);
     let mut sums = [0i32; CHUNK];
     for y in 0..plan.window.out_height {
         for x in 0..plan.window.out_width {
@@ -87,7 +88,7 @@ fn run(plan: &Plan, parameters: &Parameters, memory: &mut [u8], simd: Simd) {
                         source,
                         first,
                         sums: &mut *sums,
-                        memory: &*memory,
+                        memory: reading.as_deref().unwrap_or(memory),
                     },
                 );
                 let out = plan.window.target(y, x) + first * size;

@@ -8,7 +8,7 @@ use super::operand::{disjoint, place, require};
 use super::simd::{Simd, Work, vectorise};
 use super::stage::{LANES, Stage};
 use super::table::look_up;
-use super::window::{Window, lanes};
+use super::window::{Window, lanes, widened};
 use crate::abi::tile_program::{element_type, output_flags, pool_kind, tile_pool as field};
 use crate::abi::timing::ELEMENTS_PER_CYCLE_8BIT;
 
@@ -43,11 +43,13 @@ fn largest(fields: Fields, operands: &[u32], memory: &mut [u8], simd: Simd, kind
     let table = memory[block].first_chunk::<256>().copied();
     // Offset by half the range, S8 orders as U8 does.
     let flip = if kind == element_type::S8 { 0x80 } else { 0 };
+    let source = widened(memory, window.input.end);
     vectorise(
         simd,
         Largest {
             window: &window,
             flip,
+            source: source.as_deref(),
             memory,
         },
     );
@@ -65,6 +67,8 @@ fn largest(fields: Fields, operands: &[u32], memory: &mut [u8], simd: Simd, kind
 struct Largest<'a> {
     window: &'a Window,
     flip: u8,
+    /// Where to read, if not from `memory`.
+    source: Option<&'a [u8]>,
     memory: &'a mut [u8],
 }
 
@@ -73,7 +77,12 @@ impl Work for Largest<'_> {
 
     #[inline(always)]
     fn run(self) {
-        let Self { window, flip, memory } = self;
+        let Self {
+            window,
+            flip,
+            source: reading,
+            memory,
+        } = self;
         for y in 0..window.out_height {
             for x in 0..window.out_width {
                 let (source, target) = (window.source(y, x), window.target(y, x));
@@ -83,7 +92,7 @@ impl Work for Largest<'_> {
                     for row in 0..window.kernel_height {
                         for column in 0..window.kernel_width {
                             let at = source + row * window.tap_step.0 + column * window.tap_step.1 + first;
-                            for (best, byte) in best.iter_mut().zip(lanes(memory, at)) {
+                            for (best, byte) in best.iter_mut().zip(lanes(reading.unwrap_or(memory), at)) {
                                 *best = (*best).max(byte ^ flip);
                             }
                         }
@@ -107,6 +116,7 @@ fn sum(fields: Fields, operands: &[u32], memory: &mut [u8], simd: Simd, kind: u3
         *bias = bias.wrapping_sub(zeros);
     }
     let size = stage.out_size() as usize;
+    let reading = widened(memory, window.input.end);
     let mut sums = [0i32; CHUNK];
     for y in 0..window.out_height {
         for x in 0..window.out_width {
@@ -120,7 +130,7 @@ fn sum(fields: Fields, operands: &[u32], memory: &mut [u8], simd: Simd, kind: u3
                         source,
                         kind,
                         sums: &mut *sums,
-                        memory: &*memory,
+                        memory: reading.as_deref().unwrap_or(memory),
                     },
                 );
                 let out = window.target(y, x) + first * size;

@@ -7,7 +7,7 @@ use super::fields::Fields;
 use super::operand::{Rows, disjoint, disjoint_or_same, place, require};
 use super::simd::{Simd, Work, vectorise};
 use super::stage::{LANES, Stage};
-use super::window::lanes;
+use super::window::{lanes, widened};
 use crate::abi::tile_program::{element_type, output_flags, tile_reduce, tile_requantise};
 use crate::abi::timing::{ELEMENTS_PER_CYCLE_8BIT, ELEMENTS_PER_CYCLE_F32};
 
@@ -34,6 +34,7 @@ pub(super) fn reduce(fields: Fields, operands: &[u32], memory: &mut [u8], simd: 
         ELEMENTS_PER_CYCLE_F32
     };
     let zeros = fields.i32(tile_reduce::IN_ZERO).wrapping_mul(rows as i32);
+    let reading = widened(memory, input.range.end);
     let mut sums = vec![zeros.wrapping_neg(); channels as usize];
     vectorise(
         simd,
@@ -41,7 +42,7 @@ pub(super) fn reduce(fields: Fields, operands: &[u32], memory: &mut [u8], simd: 
             input: &input,
             kind,
             sums: &mut sums,
-            memory: &*memory,
+            memory: reading.as_deref().unwrap_or(memory),
         },
     );
     stage.write(simd, &parameters, &sums, 0, &mut memory[out.range]);

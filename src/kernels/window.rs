@@ -93,14 +93,16 @@ impl Window {
     }
 }
 
-/// 16 bytes from `at` on, zeros behind the end of memory: a fixed width, so that loops over channels become vector instructions.
-/// Lanes behind a family's last channel hold whatever lies there.
+/// 16 bytes from `at` on: a fixed width, so that loops over channels become vector instructions. Lanes behind a family's last channel
+/// hold whatever lies there; see [`widened`].
 #[inline(always)]
 pub(super) fn lanes(memory: &[u8], at: usize) -> [u8; LANES] {
-    let rest = &memory[at..];
-    rest.first_chunk().copied().unwrap_or_else(|| {
-        let mut bytes = [0; LANES];
-        bytes[..rest.len()].copy_from_slice(rest);
-        bytes
-    })
+    let mut bytes = [0; LANES];
+    bytes.copy_from_slice(&memory[at..at + LANES]);
+    bytes
+}
+
+/// A copy of memory with room behind it, if an input that ends at byte `end` can't be read by [`lanes`] as it lies.
+pub(super) fn widened(memory: &[u8], end: usize) -> Option<Vec<u8>> {
+    (end + LANES > memory.len()).then(|| [memory, &[0; LANES]].concat())
 }
