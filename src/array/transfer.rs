@@ -336,39 +336,10 @@ impl Array {
         words: u32,
         host: &dyn HostMemory,
     ) -> Result<(), ArrayFault> {
-        if let [partner] = partners {
-            let receiver = usize::from(partner.channel);
-            let (source, target) = (&self.channels[sender], &self.channels[receiver]);
-            let (from_host, to_host) = (source.host_side, target.host_side);
-            let (source_tile, target_tile) = (usize::from(source.tile), usize::from(target.tile));
-            let (mut from, mut to) = (source.walk, target.walk);
-            let direct = match (from_host, to_host) {
-                (true, false) => {
-                    let target = self.tiles[target_tile].memory.bytes_mut();
-                    let outcome = copy::host_to_tile(host, &mut from, target, &mut to, words, &mut self.staging);
-                    Some(outcome.map_err(|fault| self.host_fault(sender, fault)))
-                }
-                (false, true) => {
-                    let source = self.tiles[source_tile].memory.bytes();
-                    let outcome = copy::tile_to_host(source, &mut from, host, &mut to, words, &mut self.staging);
-                    Some(outcome.map_err(|fault| self.host_fault(receiver, fault)))
-                }
-                (false, false) => self
-                    .tiles
-                    .get_disjoint_mut([source_tile, target_tile])
-                    .ok()
-                    .map(|[source, target]| {
-                        let (source, target) = (source.memory.bytes(), target.memory.bytes_mut());
-                        copy::tile_to_tile(source, &mut from, target, &mut to, words, &mut self.staging);
-                        Ok(())
-                    }),
-                (true, true) => None,
-            };
-            if let Some(outcome) = direct {
-                self.channels[sender].walk = from;
-                self.channels[receiver].walk = to;
-                return outcome;
-            }
+        if let [partner] = partners
+            && let Some(outcome) = self.move_directly(sender, usize::from(partner.channel), words, host)
+        {
+            return outcome;
         }
         let mut left = words;
         while left > 0 {
@@ -383,6 +354,37 @@ impl Array {
             left -= piece;
         }
         Ok(())
+    }
+
+    /// Moves `words` between two tiles, or a tile and the host, without a buffer for all of them; `None` if the ends are the same
+    /// tile's or both the host's.
+    fn move_directly(
+        &mut self,
+        sender: usize,
+        receiver: usize,
+        words: u32,
+        host: &dyn HostMemory,
+    ) -> Option<Result<(), ArrayFault>> {
+        let [source, target] = self.channels.get_disjoint_mut([sender, receiver]).ok()?;
+        let (from_host, to_host) = (source.host_side, target.host_side);
+        let (from_tile, to_tile) = (usize::from(source.tile), usize::from(target.tile));
+        let (from, to) = (&mut source.walk, &mut target.walk);
+        let moved = match (from_host, to_host) {
+            (true, true) => return None,
+            (true, false) => {
+                let target = self.tiles[to_tile].memory.bytes_mut();
+                copy::host_to_tile(host, from, target, to, words, &mut self.staging)
+            }
+            (false, true) => copy::tile_to_host(self.tiles[from_tile].memory.bytes(), from, host, to, words, &mut self.staging),
+            (false, false) => {
+                let [source, target] = self.tiles.get_disjoint_mut([from_tile, to_tile]).ok()?;
+                let (source, target) = (source.memory.bytes(), target.memory.bytes_mut());
+                copy::tile_to_tile(source, from, target, to, words, &mut self.staging);
+                Ok(())
+            }
+        };
+        let end = if from_host { sender } else { receiver };
+        Some(moved.map_err(|fault| self.host_fault(end, fault)))
     }
 
     /// Takes the channel's next words to the staging buffer.

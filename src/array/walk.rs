@@ -88,6 +88,9 @@ impl Walk {
 
     /// Words of memory from the base on that are visited, the last one included; zero if all is padding.
     pub fn extent(&self) -> u64 {
+        if !self.padded && self.left <= self.wraps[0] {
+            return u64::from(self.left);
+        }
         self.reach(2, u64::from(self.left))
     }
 
