@@ -197,7 +197,10 @@ impl Engine {
             ));
         }
         let doorbell = SharedPages::map(doorbell.0, doorbell.1, u64::from(abi::DOORBELL_PAGE_SIZE))?;
-        doorbell.word32(abi::DOORBELL_SLEEPING as usize).store(0, Ordering::Relaxed);
+        // What an earlier context's client left in the page does not hold for this one's.
+        for offset in [abi::DOORBELL_SLEEPING, abi::DOORBELL_KICKS] {
+            doorbell.word32(offset as usize).store(0, Ordering::Relaxed);
+        }
         doorbell.word32(0).store(abi::DOORBELL_ARMED, Ordering::SeqCst);
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
         let priority = placement.priority;

@@ -100,11 +100,8 @@ impl Worker {
         };
         self.slots = contexts.iter().map(slot).collect();
         drop(old);
-        let closed = self.shared.closed.load(Ordering::Acquire);
-        self.shared
-            .seen
-            .store(if closed { u64::MAX } else { self.version }, Ordering::Release);
-        !closed
+        self.shared.seen.store(self.version, Ordering::Release);
+        !self.shared.closed.load(Ordering::Acquire)
     }
 
     /// Marks contexts whose doorbell was rung.
@@ -174,7 +171,8 @@ impl Worker {
         let rung = loop {
             // A client writes the doorbell, fences and looks for "asleep"; we say "asleep", fence and look at the doorbell.
             fence(Ordering::SeqCst);
-            if self.slots.iter().any(|slot| slot.cell.rung()) {
+            // A context whose packet waits for its time has a doorbell that is not armed; it is served in any case.
+            if self.slots.iter().any(|slot| !slot.ready && slot.cell.rung()) {
                 break true;
             }
             let left = due.map(|due| due.saturating_duration_since(Instant::now()));

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import struct
 import subprocess
 import sys
 import time
@@ -12,10 +13,11 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from core_harness import BASE, CODE, Client, Function, die
+from core_harness import BASE, CODE, EOF_CODE, PAGE, Client, Function, die, job, page
 
 from fauxdna._core import AddressSpace, Engine, HostQueue
 from fauxdna.abi import host_queue
+from fauxdna.abi.control_code import Opcode
 from fauxdna.abi.host_queue import CompletionState
 
 COMPLETED = int(CompletionState.COMPLETED)
@@ -86,6 +88,42 @@ def test_engine_with_clients_that_kick_does_not_wake_at_all(pair: tuple[Engine, 
     time.sleep(0.3)
     assert switches() == before
     assert client.run() == COMPLETED
+
+
+def test_engine_sleeps_while_packets_wait_for_their_time() -> None:
+    with die("real") as both:
+        client = Client(*both)
+        sleep = struct.pack("<BBHI", Opcode.SLEEP, 0, 0, 200_000)
+        code = client.function.code(1, page(job(sleep), EOF_CODE))
+        begin, cpu = time.monotonic(), time.process_time()
+        sequences = [client.queue.submit([(0, code)]) for _ in range(2)]
+        while not client.queue.completion(sequences[-1]):
+            time.sleep(0.01)
+        assert time.monotonic() - begin >= 0.4
+        assert time.process_time() - cpu < 0.1
+        assert [client.queue.completion(sequence) for sequence in sequences] == [COMPLETED] * 2
+
+
+def test_what_an_earlier_client_left_in_the_doorbell_page_is_forgotten(pair: tuple[Engine, Function]) -> None:
+    engine, function = pair
+    first = Client(engine, function)
+    assert first.run() == COMPLETED
+    engine.destroy_context(first.context)
+    os.pwrite(function.memory, bytes(PAGE), 0)
+    engine.create_context(
+        function.space,
+        queue_address=BASE,
+        column=0,
+        columns=1,
+        doorbell_fd=function.doorbells,
+        doorbell_offset=0,
+        interrupts=function.interrupts,
+        vector=1,
+    )
+    # This one does not kick, and the engine must not count on it.
+    foreign = HostQueue(function.memory, 0, BASE, CODE, function.doorbells, 0)
+    time.sleep(0.05)
+    assert foreign.spin(foreign.submit([(0, BASE + CODE)]), 1_000_000) == COMPLETED
 
 
 def switches() -> int:
