@@ -181,7 +181,7 @@ def test_weights_larger_than_a_core_come_in_passes(height: int, width: int, inne
     net = Net(np.random.default_rng(6))
     net.sink(conv(net, net.source("x", (height, width, inner)), out, (1, 1)))
     generated = net.check(3)
-    assert generated.layers[1].jobs > 1
+    assert generated.layers[1].bytes_in >= inner * out
 
 
 def test_many_output_blocks_of_a_window() -> None:

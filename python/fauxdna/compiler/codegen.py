@@ -114,7 +114,7 @@ def _stages(context: tiling.Context, layer: Layer, number: int) -> list[Stage]:
 
 def _inlined(stage: Stage) -> Stage:
     """A stage of one job gets its parameters along with its input, so that only core 0 has to run."""
-    if stage.jobs != 1 or not stage.parameters:
+    if stage.jobs != 1 or stage.blocks > 1 or not stage.parameters:
         return stage
     size = stage.parameter_size
     steps = tuple(_moved(step, size) for step in stage.job(0, 0))
@@ -175,7 +175,7 @@ def _headed(by_layer: Sequence[list[Stage]]) -> list[tuple[int, list[Stage]]]:
 
 def _layer_info(layer: Layer, headed: tuple[int, Sequence[Stage]]) -> LayerInfo:
     number, stages = headed
-    brought = sum(stage.jobs * stage.input_size + stage.passes * stage.parameter_size for stage in stages)
+    brought = sum(stage.jobs * stage.input_size + stage.passes * stage.blocks * stage.parameter_size for stage in stages)
     return LayerInfo(
         layer.name,
         type(layer).__name__,

@@ -10,7 +10,7 @@ from ..abi.control_code import Opcode
 from . import streams
 from .control_code import Patch, Transfer, operation, write
 from .errors import CompileError
-from .patterns import Operand, ShimTask, interleaved_tasks, job_tasks
+from .patterns import Dimension, Operand, ShimTask, interleaved_tasks, job_tasks, tasks
 from .stage import Stage, align
 from .tile_code import (
     INPUT_FREE,
@@ -21,6 +21,7 @@ from .tile_code import (
     PARAMETERS_FULL,
     CoreLayout,
     program,
+    round_program,
 )
 
 CORES = array.CORE_ROWS
@@ -100,6 +101,9 @@ class StageColumn:
         self._jobs = per_pass * stage.passes
         # Cores take turns through all passes: job g is core g % 4's.
         self._counts = [len(range(core, self._jobs, CORES)) for core in range(CORES)]
+        self._rounds = -(-self._jobs // CORES)
+        # How often parameters come: once a pass, or every block in every round.
+        self._fillings = stage.passes if stage.blocks == 1 else self._rounds * stage.blocks
         self._slots = 2 if self._jobs > CORES else 1
         self._cores = CORES if stage.parameters else min(CORES, self._jobs)
         self._input, self._output = stage.input_size, stage.store.size
@@ -146,7 +150,10 @@ class StageColumn:
                 for p in range(stage.passes)
             ]
             tile = array.tile_address(self._out.column, array.FIRST_CORE_ROW + core)
-            code = program(turns, layout, parameters=bool(stage.parameters))
+            if stage.blocks > 1:
+                code = round_program(turns[0], layout, rounds=self._rounds, blocks=stage.blocks)
+            else:
+                code = program(turns, layout, parameters=bool(stage.parameters))
             self._out.transfers.append(Transfer(tile + array.CORE_PROGRAM, code))
             count = self._counts[core]
             bds, starts = b"", []
@@ -158,7 +165,7 @@ class StageColumn:
                 bds += _core_bd(layout.outputs[0], self._output, OUTPUT_FULL, OUTPUT_FREE, slots=self._slots, stride=stride)
                 starts = [(channel, 0, count), (channel + 16, 1, count)]
             if stage.parameters:
-                starts.append((channel + 8, len(bds) // array.CORE_BD_STRIDE, stage.passes))
+                starts.append((channel + 8, len(bds) // array.CORE_BD_STRIDE, self._fillings))
                 size = stage.parameter_size
                 bds += _core_bd(layout.parameters, size, PARAMETERS_FREE, PARAMETERS_FULL, slots=1, stride=0)
             self._out.transfers.append(Transfer(tile + array.CORE_BD, bds))
@@ -200,7 +207,7 @@ class StageColumn:
         stage, slots = self._stage, self._slots
         inputs, outputs = 0, slots * CORES * align(self._input)
         parameters = outputs + slots * CORES * align(self._output)
-        parameter_slots = min(streams.MEM_SLOTS, stage.passes)
+        parameter_slots = min(streams.MEM_SLOTS, self._fillings)
         end = parameters + parameter_slots * align(stage.parameter_size)
         if end > array.MEM_TILE_SIZE:
             raise CompileError(f"layer {stage.name}: its tiles take {end} bytes; a mem tile has {array.MEM_TILE_SIZE}")
@@ -222,9 +229,9 @@ class StageColumn:
             size, stride = stage.parameter_size, align(stage.parameter_size)
             free, full = streams.MEM_PARAMETERS_FREE, streams.MEM_PARAMETERS_FULL
             bd = _mem_bd(parameters, size, free, full, slots=parameter_slots, stride=stride)
-            self._mem_start(streams.MEM_PARAMETER_S2MM, bd, [(0, stage.passes)], mm2s=False)
+            self._mem_start(streams.MEM_PARAMETER_S2MM, bd, [(0, self._fillings)], mm2s=False)
             bd = _mem_bd(parameters, size, full, free, slots=parameter_slots, stride=stride)
-            self._mem_start(streams.MEM_PARAMETER_MM2S, bd, [(0, stage.passes)], mm2s=True)
+            self._mem_start(streams.MEM_PARAMETER_MM2S, bd, [(0, self._fillings)], mm2s=True)
 
     def _shim(self) -> None:
         stage = self._stage
@@ -239,10 +246,15 @@ class StageColumn:
         mm2s = array.SHIM_MM2S_START
         shim.queue(mm2s, fetches)
         if stage.parameters:
-            parts = [(part, task) for part in stage.parameters for task in job_tasks(part, range(1), 1, stage.passes)]
+            if stage.blocks > 1:
+                (part,) = stage.parameters
+                again = [Dimension(stage.blocks, part.run), Dimension(self._rounds, 0)]
+                parts = [(part, task) for task in tasks(part.offset, part.run, again)]
+            else:
+                parts = [(part, task) for part in stage.parameters for task in job_tasks(part, range(1), 1, stage.passes)]
             shim.queue(mm2s + array.SHIM_CHANNEL_STRIDE, [[part] for part in parts])
-        tasks = job_tasks(stage.store, self._rows, stage.tiles_x, stage.passes, by_columns=stage.by_columns)
-        shim.queue(array.SHIM_S2MM_START, [[(stage.store, task)] for task in tasks], token=True)
+        stores = job_tasks(stage.store, self._rows, stage.tiles_x, stage.passes, by_columns=stage.by_columns)
+        shim.queue(array.SHIM_S2MM_START, [[(stage.store, task)] for task in stores], token=True)
         shim.finish(stage.name)
 
 

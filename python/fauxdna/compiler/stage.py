@@ -27,6 +27,9 @@ class Stage:
     A job's input is its ``fetches`` one after the other in one slot; its output goes where ``store`` says. ``parameters`` is
     brought to every core at the beginning of each pass, one operand after the other (several only in a single pass).
     ``job(y, x)`` gives a tile's instructions, which may use ``scratch`` bytes of their own.
+
+    With ``blocks`` above 1 (in a single pass) each job sees that many parameter blocks one after the other: its last ``blocks``
+    instructions have one each. So a tile with much input and many weights is brought once, and the weights again for each round.
     """
 
     name: str
@@ -39,6 +42,7 @@ class Stage:
     parameters: tuple[Operand, ...]
     job: Callable[[int, int], tuple[Step, ...]]
     scratch: int = 0
+    blocks: int = 1
 
     @property
     def input_size(self) -> int:

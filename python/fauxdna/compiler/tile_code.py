@@ -66,11 +66,18 @@ def _address(operand: tuple[Region, int], layout: CoreLayout) -> int:
     return OPERAND.encode(base=base, offset=offset)[0]
 
 
-def _job(steps: Sequence[Step], layout: CoreLayout) -> tuple[Instruction, ...]:
+_TAKE_PARAMETERS = _plain(Opcode.ACQUIRE, PARAMETERS_FULL, -1)
+_GIVE_PARAMETERS = _plain(Opcode.RELEASE, PARAMETERS_FREE, 1)
+
+
+def _job(steps: Sequence[Step], layout: CoreLayout, blocks: int = 0) -> tuple[Instruction, ...]:
+    """A job; each of its last ``blocks`` steps has a parameter block of its own."""
     body = [_plain(Opcode.ACQUIRE, INPUT_FULL, -1), _plain(Opcode.ACQUIRE, OUTPUT_FREE, -1)]
-    for step in steps:
+    for index, step in enumerate(steps):
         addresses = tuple(_address(operand, layout) for operand in step.operands)
-        body.append((int(step.opcode), addresses, step.descriptor))
+        instruction = (int(step.opcode), addresses, step.descriptor)
+        own = index >= len(steps) - blocks
+        body += [_TAKE_PARAMETERS, instruction, _GIVE_PARAMETERS] if own else [instruction]
     body += [_plain(Opcode.RELEASE, INPUT_FREE, 1), _plain(Opcode.RELEASE, OUTPUT_FULL, 1)]
     if layout.inputs[0] != layout.inputs[1]:
         body.append(_plain(Opcode.SWAP, INPUT_REGISTER, OTHER_INPUT_REGISTER))
@@ -112,23 +119,32 @@ def _repeats(bodies: Sequence[tuple[Instruction, ...]], at: int, period: int) ->
     return (end - at) // period + 1
 
 
-def program(passes: Sequence[Sequence[Sequence[Step]]], layout: CoreLayout, *, parameters: bool) -> bytes:
-    """The program of a core that does, in each pass, the given jobs (each a sequence of steps).
-
-    ``parameters``: each pass begins with a new parameter block.
-    """
-    code = [
+def _start(layout: CoreLayout) -> list[Instruction]:
+    return [
         _plain(Opcode.MOVE, INPUT_REGISTER, layout.inputs[0]),
         _plain(Opcode.MOVE, OTHER_INPUT_REGISTER, layout.inputs[1]),
         _plain(Opcode.MOVE, OUTPUT_REGISTER, layout.outputs[0]),
         _plain(Opcode.MOVE, OTHER_OUTPUT_REGISTER, layout.outputs[1]),
     ]
-    bodies = []
+
+
+def round_program(jobs: Sequence[Sequence[Step]], layout: CoreLayout, *, rounds: int, blocks: int) -> bytes:
+    """The program of a core whose jobs each see ``blocks`` parameter blocks; in rounds without a job it lets them pass."""
+    idle = (_TAKE_PARAMETERS, _GIVE_PARAMETERS) * blocks
+    bodies = [_job(steps, layout, blocks) for steps in jobs] + [idle] * (rounds - len(jobs))
+    return assemble([*_start(layout), *_periodic(bodies), _plain(Opcode.HALT)])
+
+
+def program(passes: Sequence[Sequence[Sequence[Step]]], layout: CoreLayout, *, parameters: bool) -> bytes:
+    """The program of a core that does, in each pass, the given jobs (each a sequence of steps).
+
+    ``parameters``: each pass begins with a new parameter block.
+    """
+    code, bodies = _start(layout), []
     for jobs in passes:
         body = _periodic([_job(steps, layout) for steps in jobs])
         if parameters:
-            before, after = _plain(Opcode.ACQUIRE, PARAMETERS_FULL, -1), _plain(Opcode.RELEASE, PARAMETERS_FREE, 1)
-            body = (before, *body, after)
+            body = (_TAKE_PARAMETERS, *body, _GIVE_PARAMETERS)
         bodies.append(body)
     code += _looped(bodies)
     code.append(_plain(Opcode.HALT))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -123,52 +123,67 @@ def is_flat(layer: Conv) -> bool:
     return layer.weights.shape[2:] == (1, 1) and layer.strides == (1, 1) and not any(layer.pads) and same
 
 
+@dataclass(frozen=True)
+class _Plan:
+    """How a dense convolution is cut: output channels of a block, the tiles, and whether blocks alternate within a job."""
+
+    cost: float
+    block: int
+    grid: Grid
+    inside: bool
+
+
 def _dense(context: Context, layer: Conv, number: int, given: Grid | None) -> Stage:
     weights = dense(layer)
     _, inner, height, width = weights.shape
-    element = ELEMENT_BYTES[layer.output.type]
-    total = channel_bytes(layer) // element
+    total = channel_bytes(layer) // ELEMENT_BYTES[layer.output.type]
     if given is not None:
-        return _dense_stage(context, layer, number, weights, total, given)
-    source, taps = layer.inputs[0], height * width
-    pitch = source.pixel_pitch
-    y, x = axes(layer)
-    best: tuple[float, int, Grid] | None = None
-    failure: CompileError | None = None
-    for block in _block_sizes(total, inner, taps):
-        passes = len(blocks(total, block))
-        fixed = align(packed_size(block, inner, taps)) + align(8 * round_up(block, LANES) + 256)
-        pixel_ns = packed_size(block, inner, taps) * MAC_NS
-        if is_flat(layer):
-            count = source.height * source.width
-            try:
-                grid = flat(layer.name, count, pitch, block * element, fixed, context.machine, passes=passes)
-            except CompileError as error:
-                failure = error
-                continue
-            cost = grid.tiles_y * passes * (JOB_NS + grid.width * (pitch + block * element) * BYTE_NS)
-            cost += count * passes * (pixel_ns + (RUN_NS if passes > 1 else 0.0))
-        else:
-
-            def sizes(rows: int, columns: int, block: int = block) -> Job:
-                above, across = y.reach(rows), x.reach(columns)
-                runs = stretches(above, across, x.size, whole=True)
-                runs += stretches(rows, columns, x.out, whole=block == layer.output.channels)
-                return Job(above * across * pitch, rows * columns * block * element, runs)
-
-            found = windows(y.out, x.out, sizes, fixed, context.machine, passes=passes, pixel_ns=pixel_ns)
-            if found is None:
-                continue
-            grid, cost = found.grid, found.cost
-        if best is None or cost < best[0]:
-            best = (cost, block, grid)
-    if best is None:
-        raise failure or CompileError(
+        return _dense_stage(context, layer, number, weights, _Plan(0.0, total, given, False))
+    plans = []
+    for block in _block_sizes(total, inner, height * width):
+        for inside in (False, True):
+            plan = _plan(context, layer, inner, block, inside) if block < total or not inside else None
+            plans += [plan] if plan else []
+    if not plans:
+        raise CompileError(
             f"layer {layer.name}: no tile of its {height} x {width} convolution of {inner} channels fits into a core's "
             f"{array.CORE_DATA_SIZE} bytes; leave the layer to the CPU"
         )
-    _, block, grid = best
-    return _dense_stage(context, layer, number, weights, block, grid)
+    return _dense_stage(context, layer, number, weights, min(plans, key=lambda plan: plan.cost))
+
+
+def _plan(context: Context, layer: Conv, inner: int, block: int, inside: bool) -> _Plan | None:
+    """The cheapest tiles for blocks of ``block`` output channels: in passes over all tiles, or all blocks within each job."""
+    machine, taps = context.machine, layer.weights.shape[2] * layer.weights.shape[3]
+    source, element = layer.inputs[0], ELEMENT_BYTES[layer.output.type]
+    total = channel_bytes(layer) // element
+    pitch, count = source.pixel_pitch, len(blocks(total, block))
+    passes, stored = (1, total) if inside else (count, block)
+    size = align(packed_size(block, inner, taps)) + align(8 * round_up(block, LANES) + 256)
+    pixel_ns = packed_size(block, inner, taps) * MAC_NS * (count if inside else 1)
+    y, x = axes(layer)
+    if is_flat(layer):
+        pixels = source.height * source.width
+        try:
+            grid = flat(layer.name, pixels, pitch, stored * element, size, machine, passes=passes)
+        except CompileError:
+            return None
+        cost = grid.tiles_y * passes * (JOB_NS + grid.width * (pitch + stored * element) * BYTE_NS)
+        cost += pixels * passes * (pixel_ns + (RUN_NS if stored < total else 0.0))
+    else:
+
+        def sizes(rows: int, columns: int) -> Job:
+            above, across = y.reach(rows), x.reach(columns)
+            runs = stretches(above, across, x.size, whole=True)
+            runs += stretches(rows, columns, x.out, whole=stored == layer.output.channels)
+            return Job(above * across * pitch, rows * columns * stored * element, runs)
+
+        found = windows(y.out, x.out, sizes, size, machine, passes=passes, pixel_ns=pixel_ns)
+        if found is None:
+            return None
+        grid, cost = found.grid, found.cost
+    rounds = -(-grid.tiles_y * grid.tiles_x // machine.cores) if inside else 1
+    return _Plan(cost + rounds * count * size * machine.columns * BYTE_NS, block, grid, inside)
 
 
 def _block_sizes(total: int, inner: int, taps: int) -> list[int]:
@@ -182,9 +197,10 @@ def _block_sizes(total: int, inner: int, taps: int) -> list[int]:
     return sorted(fitting or {min(sizes)}, reverse=True)[:6]
 
 
-def _dense_stage(context: Context, layer: Conv, number: int, weights: npt.NDArray[np.int8], block: int, grid: Grid) -> Stage:
+def _dense_stage(context: Context, layer: Conv, number: int, weights: npt.NDArray[np.int8], plan: _Plan) -> Stage:
     _, inner, height, width = weights.shape
     source, output = layer.inputs[0], layer.output
+    block, grid = plan.block, plan.grid
     element, pitch = ELEMENT_BYTES[output.type], source.pixel_pitch
     zero, layer = byte(layer.in_zero), folded(layer)
     starts = blocks(channel_bytes(layer) // element, block)
@@ -203,7 +219,7 @@ def _dense_stage(context: Context, layer: Conv, number: int, weights: npt.NDArra
         y = Axis(grid.tiles_y, grid.tiles_y, 1, 1, 1, 0)
         x = Axis(grid.width, grid.width, 1, 1, 1, 0)
     window = Window(y, x, grid, pitch, pitch)
-    out_pitch = block * element
+    out_pitch = channel_bytes(layer) if plan.inside else block * element
     descriptor = CONV2D.pack(
         out_height=grid.height,
         out_width=grid.width,
@@ -224,17 +240,21 @@ def _dense_stage(context: Context, layer: Conv, number: int, weights: npt.NDArra
         weight_zero=layer.weight_zero,
         **output_fields(layer.stage, output.type, layer.bias),
     )
-    step = Step(
-        Opcode.CONV2D,
-        descriptor,
-        ((Region.INPUT, 0), (Region.PARAMETERS, 0), (Region.PARAMETERS, output_offset), (Region.OUTPUT, 0)),
+    steps = tuple(
+        Step(
+            Opcode.CONV2D,
+            descriptor,
+            ((Region.INPUT, 0), (Region.PARAMETERS, 0), (Region.PARAMETERS, output_offset), (Region.OUTPUT, at)),
+        )
+        for at in ([start * element for start in starts] if plan.inside else [0])
     )
+    passes = () if plan.inside else tuple(start * element for start in starts)
     return Stage(
         layer.name,
         number,
         grid.tiles_y,
         grid.tiles_x,
-        len(starts),
+        1 if plan.inside else len(starts),
         (window.operand(source.name),),
         store(
             output.name,
@@ -243,10 +263,11 @@ def _dense_stage(context: Context, layer: Conv, number: int, weights: npt.NDArra
             output.pixel_pitch,
             channel_offset(layer),
             out_pitch,
-            tuple(start * element for start in starts),
+            passes,
         ),
         (context.constant(parameters),),
-        lambda tile_y, tile_x: (*window.fills(tile_y, tile_x, zero), step),
+        lambda tile_y, tile_x: (*window.fills(tile_y, tile_x, zero), *steps),
+        blocks=len(starts) if plan.inside else 1,
     )
 
 
