@@ -13,6 +13,7 @@ from onnx.reference import ReferenceEvaluator
 from oracle.qdq import Builder
 from oracle.run_front import execute
 
+from fauxdna.abi.tile_program import ElementType
 from fauxdna.compiler import front, ir
 
 EXAMPLES = settings(max_examples=20, deadline=None, derandomize=True, phases=[Phase.explicit, Phase.generate])
@@ -272,3 +273,28 @@ def test_tensors_cross_between_segments_unchanged() -> None:
     expected, found = ReferenceEvaluator(model).run(None, feeds)[0], execute(made, feeds)[0]
     assert np.abs(expected - found).max() <= 0.0401
     assert (expected != found).mean() < 0.01
+
+
+@EXAMPLES
+@given(st.integers(0, 2**31), st.sampled_from(["MaxPool", "Reshape", "Transpose"]), quantisations)
+def test_moving_and_choosing_before_quantising(seed: int, op: str, out: tuple[float, int]) -> None:
+    """A function, then an operator that keeps elements, then QuantizeLinear: one table, and no float32 tensor on the array."""
+    rng = np.random.default_rng(seed)
+    build = Builder()
+    shape = (1, 4, 6, 8)
+    x = build.pair(build.input("x", shape), (0.02, 120))
+    w = build.weights("w", rng.integers(-127, 128, (4, 4, 1, 1)).astype(np.int8), np.float32(0.0113), 0)
+    f = build.node("HardSwish", [build.pair(build.node("Conv", [x, w], "c"), (0.0317, 110))], "f")
+    if op == "MaxPool":
+        y = build.node(op, [f], "y", kernel_shape=[2, 2], strides=[2, 2])
+    elif op == "Reshape":
+        y = build.node(op, [f, build.constant("shape", np.array([1, 4, 48], np.int64))], "y")
+    else:
+        y = build.node(op, [f], "y", perm=[0, 2, 3, 1])
+    build.node("Identity", [build.pair(y, out)], "out")
+    build.output("out")
+    model = build.model()
+    check(model, {"x": values(rng, shape)}, out[0])
+    segment = front(model).cut.steps[0]
+    assert isinstance(segment, ir.Segment)
+    assert all(layer.output.type is not ElementType.F32 for layer in segment.layers[:-1])

@@ -19,7 +19,15 @@ def _renamed(lowering: Lowering, node: Node, shape: tuple[int, ...], order_of: C
     """Give the node's output its input's value under another shape; ``order_of(placed)`` finds the new order."""
     value = lowering.value(node.inputs[0])
     if isinstance(value, (Curve, Deferred)):
-        value = Floating(lowering.floating(node.inputs[0]))
+        inner = value
+
+        def emit(target: Target | None, low: int, high: int, nodes: tuple[Node, ...]) -> Placed:
+            if target is None:
+                return order_of(lowering.floating(node.inputs[0]))
+            return order_of(lowering.later(inner, target, low, high, nodes))
+
+        lowering.values[node.output] = Deferred(node.output, shape, emit, nodes=(node,))
+        return
     if isinstance(value, Eight) and value.pending is not None:
         value = replace(value, placed=lowering.place(value, usual_order(len(value.shape))), pending=None)
     out: Value

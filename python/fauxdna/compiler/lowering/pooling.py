@@ -8,11 +8,12 @@ import numpy as np
 
 from ...abi.tile_program import ElementType, PoolKind
 from .. import ir
+from ..errors import Unsupported
 from ..graph import Node
 from .convolution import LARGEST_STEP, output_stage, spatial, spatial_pads
 from .rules import lowers
 from .state import Lowering, names
-from .values import Deferred, Eight, Placed, Target, require
+from .values import Curve, Deferred, Eight, Placed, Target, require
 
 LARGEST_WINDOW = 8
 """Extent of a window of a global maximum, which is taken in several passes: small enough that a tile holds whole windows."""
@@ -20,8 +21,9 @@ LARGEST_WINDOW = 8
 
 @lowers("MaxPool")
 def max_pool(lowering: Lowering, node: Node) -> None:
-    """Max pooling keeps scale and zero point."""
-    data = lowering.eight(node.inputs[0])
+    """Max pooling keeps scale and zero point; of a function of an 8-bit tensor it is taken after quantisation."""
+    value = lowering.value(node.inputs[0])
+    data = value.base if isinstance(value, Curve) else lowering.eight(node.inputs[0])
     order, extent = spatial(data.shape)
     out_shape = lowering.shape(node.output)
     rank = len(data.shape) - 2
@@ -34,8 +36,24 @@ def max_pool(lowering: Lowering, node: Node) -> None:
     kernel = (taps[0], taps[1] if rank == 2 else 1)
     strides = (steps[0], steps[1] if rank == 2 else 1)
     begin = (pads[0], pads[1] if rank == 2 else 0)
-    source = replace(lowering.place(data, order).tensor, height=extent[0], width=extent[1])
-    out = _max_layer(lowering, node, (*data.nodes, node), source, spatial(out_shape)[1], kernel, strides, begin, data.bounds[0])
+    placed = lowering.place(data, order)
+
+    def pooled(placed: Placed, nodes: tuple[Node, ...]) -> ir.Tensor:
+        source = replace(placed.tensor, height=extent[0], width=extent[1])
+        lowest = 0 if source.type is ElementType.U8 else -128
+        return _max_layer(lowering, node, nodes, source, spatial(out_shape)[1], kernel, strides, begin, lowest)
+
+    if isinstance(value, Curve):
+        curve = value
+
+        def emit(target: Target | None, low: int, high: int, nodes: tuple[Node, ...]) -> Placed:
+            if target is None:
+                raise Unsupported("a max pooling of float32 has no array form")
+            return Placed(pooled(lowering.later(curve, target, low, high, ()), nodes), out_shape, order)
+
+        lowering.values[node.output] = Deferred(node.output, out_shape, emit, nodes=(node,))
+        return
+    out = pooled(placed, (*data.nodes, node))
     lowering.values[node.output] = Eight(data.type, data.scale, data.zero, out_shape, Placed(out, out_shape, order))
 
 

@@ -189,10 +189,17 @@ class Lowering:
         self.emit(layer, (node,), "quantise")
         return Placed(out, source.shape, source.order)
 
-    def table(self, curve: Curve, target: Target | None, node: Node | None) -> Placed:
-        """A Table layer for ``curve``, 8-bit or (target None) float32."""
+    def later(self, value: Curve | Deferred, target: Target, low: int, high: int, nodes: tuple[Node, ...]) -> Placed:
+        """``value`` in the 8-bit form that something behind it asked for: quantising commutes with moving and choosing."""
+        if isinstance(value, Curve):
+            return self.table(value, target, *nodes)
+        own = quantised_bounds(target, value.clamp)
+        return value.emit(target, max(low, own[0]), min(high, own[1]), (*value.nodes, *nodes))
+
+    def table(self, curve: Curve, target: Target | None, *more: Node) -> Placed:
+        """A Table layer for ``curve`` (and the nodes ``more``), 8-bit or (target None) float32."""
         source = self.place(curve.base, self.any_order(curve.base))
-        nodes = (*curve.nodes, node) if node is not None else curve.nodes
+        nodes = (*curve.nodes, *more)
         if target is None:
             entries, kind, name = self._curve(curve), ElementType.F32, f"{curve.name}@float"
         else:
@@ -230,9 +237,9 @@ class Lowering:
         if isinstance(value, Floating):
             return value.placed
         if isinstance(value, Curve):
-            placed = self.table(value, None, None)
+            placed = self.table(value, None)
         elif isinstance(value, Eight):
-            placed = self.table(Curve(value, name, name, nodes=value.nodes), None, None)
+            placed = self.table(Curve(value, name, name, nodes=value.nodes), None)
         elif isinstance(value, Deferred):
             placed = self._clamped(value.emit(None, 0, 0, value.nodes), value)
         else:
