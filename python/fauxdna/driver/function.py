@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import threading
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, ClassVar, Final, Self
@@ -54,7 +55,7 @@ def identify(config: ConfigSpace) -> DeviceInfo:
     return info
 
 
-class Function:
+class Function(ABC):
     """What PF and VF have in common. Made by :func:`fauxdna.driver.probe`; a context manager that stops the function."""
 
     required_bars: ClassVar[tuple[int, ...]] = (bars.MAILBOX_BAR, bars.SRAM_BAR)
@@ -165,13 +166,13 @@ class Function:
             self.memory.detach()
             self.bus.close()
 
+    @abstractmethod
     def start(self) -> None:
         """Brings the function up; :meth:`close` undoes as much as was done."""
-        raise NotImplementedError
 
+    @abstractmethod
     def stop(self) -> None:
         """Undoes :meth:`start`."""
-        raise NotImplementedError
 
     def __enter__(self) -> Self:
         return self
