@@ -62,7 +62,7 @@ impl Reader {
     }
 
     /// The region that holds `address`, by cache.
-    #[inline]
+    #[inline(always)]
     fn find(&self, address: u64) -> Option<Region> {
         if self.space.generation.load(Ordering::Relaxed) != self.generation.get() {
             self.refresh();
@@ -79,7 +79,7 @@ impl Reader {
     }
 
     /// The pointer to an access that lies in one region, or `None` for one that needs [`Snapshot::walk`].
-    #[inline]
+    #[inline(always)]
     fn single(&self, address: u64, length: usize, prot: u32) -> Result<Option<Region>, MemoryFault> {
         let fault = |kind| MemoryFault {
             address,
