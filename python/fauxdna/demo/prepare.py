@@ -68,6 +68,6 @@ def _compiler_digest() -> str:
     root = Path(__file__).parent.parent
     digest = hashlib.sha256()
     for room in ("abi", "artifact", "compiler"):
-        for source in sorted((root / room).glob("*.py")):
+        for source in sorted((root / room).rglob("*.py")):
             digest.update(source.read_bytes())
     return digest.hexdigest()
