@@ -1,6 +1,7 @@
 //! BINARY: element-wise operations of two operands, in float32.
 
 use super::Cost;
+use super::conv2d::widen;
 use super::element::{CHUNK, Place, Quantisation, is_byte, is_float, load, store};
 use super::fields::Fields;
 use super::operand::{Rows, disjoint, disjoint_or_same, require};
@@ -134,9 +135,13 @@ impl Binary {
 
     /// Works on as many elements as `right` has, from (row, column) `at` on, in lines of `run`.
     fn step(&self, memory: &mut [u8], simd: Simd, at: (usize, usize), run: usize, right: &[f32]) {
+        let [kind, _, out_kind] = self.kinds;
+        if is_byte(kind) && is_byte(out_kind) {
+            self.step_bytes(memory, simd, at, run, right);
+            return;
+        }
         let mut left = [0f32; CHUNK];
         let left = &mut left[..right.len()];
-        let [kind, _, out_kind] = self.kinds;
         load(simd, kind, memory, self.a.lines(at.0, at.1, run), self.quantisation[0], left);
         let scale = is_byte(out_kind).then_some(self.quantisation[2].scale);
         vectorise(
@@ -157,6 +162,32 @@ impl Binary {
             self.out.lines(at.0, at.1, run),
         );
     }
+
+    /// [`Self::step`] from bytes to bytes, in one pass.
+    fn step_bytes(&self, memory: &mut [u8], simd: Simd, at: (usize, usize), run: usize, right: &[f32]) {
+        let mut bytes = [0u8; CHUNK];
+        let bytes = &mut bytes[..right.len()];
+        for (line, bytes) in bytes.chunks_mut(run).enumerate() {
+            let start = self.a.at(at.0 + line, at.1);
+            bytes.copy_from_slice(&memory[start..start + bytes.len()]);
+        }
+        let [from, _, to] = self.quantisation;
+        vectorise(
+            simd,
+            CombineBytes {
+                operation: self.operation,
+                kind: self.kinds[0],
+                bytes: &mut *bytes,
+                right,
+                from,
+                to,
+            },
+        );
+        for (line, bytes) in bytes.chunks(run).enumerate() {
+            let start = self.out.at(at.0 + line, at.1);
+            memory[start..start + bytes.len()].copy_from_slice(bytes);
+        }
+    }
 }
 
 /// `left op right` in `left`, divided by the scale if there is one.
@@ -167,20 +198,27 @@ struct Combine<'a> {
     scale: Option<f32>,
 }
 
+/// Calls `$self.apply` with the operation as a function, so that its loop holds no choice.
+macro_rules! apply {
+    ($self:ident) => {
+        match $self.operation {
+            binary_operation::ADD => $self.apply(|a, b| a + b),
+            binary_operation::SUBTRACT => $self.apply(|a, b| a - b),
+            binary_operation::MULTIPLY => $self.apply(|a, b| a * b),
+            binary_operation::DIVIDE => $self.apply(|a, b| a / b),
+            // Both keep a NaN of either operand, as ONNX does.
+            binary_operation::MAXIMUM => $self.apply(|a, b| if a > b || a.is_nan() { a } else { b }),
+            _ => $self.apply(|a, b| if a < b || a.is_nan() { a } else { b }),
+        }
+    };
+}
+
 impl Work for Combine<'_> {
     type Output = ();
 
     #[inline(always)]
     fn run(self) {
-        match self.operation {
-            binary_operation::ADD => self.apply(|a, b| a + b),
-            binary_operation::SUBTRACT => self.apply(|a, b| a - b),
-            binary_operation::MULTIPLY => self.apply(|a, b| a * b),
-            binary_operation::DIVIDE => self.apply(|a, b| a / b),
-            // Both keep a NaN of either operand, as ONNX does.
-            binary_operation::MAXIMUM => self.apply(|a, b| if a > b || a.is_nan() { a } else { b }),
-            _ => self.apply(|a, b| if a < b || a.is_nan() { a } else { b }),
-        }
+        apply!(self);
     }
 }
 
@@ -194,6 +232,35 @@ impl Combine<'_> {
             for value in self.left {
                 *value /= scale;
             }
+        }
+    }
+}
+
+/// `bytes op right` in `bytes`: dequantised, combined and quantised again, as load, [`Combine`] and store do it.
+struct CombineBytes<'a> {
+    operation: u32,
+    kind: u32,
+    bytes: &'a mut [u8],
+    right: &'a [f32],
+    from: Quantisation,
+    to: Quantisation,
+}
+
+impl Work for CombineBytes<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self) {
+        apply!(self);
+    }
+}
+
+impl CombineBytes<'_> {
+    #[inline(always)]
+    fn apply(self, operation: impl Fn(f32, f32) -> f32) {
+        for (byte, &b) in self.bytes.iter_mut().zip(self.right) {
+            let a = widen(*byte, self.kind).wrapping_sub(self.from.zero) as f32 * self.from.scale;
+            *byte = self.to.round(operation(a, b) / self.to.scale) as u8;
         }
     }
 }
