@@ -44,6 +44,12 @@ class TrixieRoot:
         words = (line.split()[0].upper() for line in done.stdout.splitlines() if line.strip())
         return [word for word in words if word in known]
 
+    def xrt_takes(self, image: bytes, folder: Path) -> str:
+        """What stock XRT says when it parses an ELF: empty if it takes it."""
+        (folder / "image.elf").write_bytes(image)
+        done = self.run("python3", "-c", "import pyxrt; pyxrt.elf('image.elf')", folder=folder)
+        return "" if done.returncode == 0 else done.stderr.strip().splitlines()[-1]
+
 
 def our_operations(image: bytes) -> list[str]:
     """The same, as our disassembler sees them."""

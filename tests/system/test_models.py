@@ -114,6 +114,18 @@ def test_aiebu_dump_reads_the_elf(trixie_root: TrixieRoot, tmp_path: Path, name:
     assert trixie_root.operations(step.elf, tmp_path) == our_operations(step.elf)
 
 
+@pytest.mark.trixie
+def test_stock_xrt_parses_the_elf(trixie_root: TrixieRoot, tmp_path: Path) -> None:
+    if not (trixie_root.path / "usr/lib/python3/dist-packages/pyxrt.pyi").exists():
+        pytest.skip("the trixie root has no python3-xrt; run ./dev root again")
+    (step,) = make("det_small").program.steps
+    assert isinstance(step, ArrayStep)
+    assert trixie_root.xrt_takes(step.elf, tmp_path) == ""
+    # Section names say uC and page; XRT reads them.
+    damaged = step.elf.replace(b".ctrltext.0.0", b".ctrltext.9.z", 1)
+    assert "section name" in trixie_root.xrt_takes(damaged, tmp_path)
+
+
 def _share_on_array(made: Made) -> float:
     """Multiply-accumulates of convolutions and products, counted from the ONNX graph's own shapes; LSTMs from their weights."""
     model = onnx.shape_inference.infer_shapes(made.graph, data_prop=True)
