@@ -5,7 +5,7 @@
     FauxdnaError(OSError)         errno as Linux 7.2 gives it, the problem, and a remedy
     ├── Misuse                    the caller asked for something that can't be: fix the call
     │   ├── InvalidArgument       EINVAL
-    │   ├── InvalidInput          EINVAL, a ValueError too: a model (CompileError), a program (ProgramError), an ELF (ElfError)
+    │   │   └── InvalidInput      a ValueError too: a model (CompileError), a program (ProgramError), an ELF (ElfError)
     │   ├── NotFound              ENOENT (handles, files); EINVAL where Linux says so
     │   ├── Busy                  EBUSY, EPERM: in use by someone
     │   └── OutOfSpace            ENOSPC, ENOMEM: a limit of the device or of the host
@@ -61,7 +61,7 @@ class InvalidArgument(Misuse):
     """A value out of its range or an operation out of its state."""
 
 
-class InvalidInput(Misuse, ValueError):
+class InvalidInput(InvalidArgument, ValueError):
     """A model, program or ELF that can't be taken; one sentence names the object, the limit and the remedy."""
 
     def __init__(self, problem: str, remedy: str = "", *, errno: int | None = None) -> None:

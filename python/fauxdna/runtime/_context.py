@@ -371,4 +371,4 @@ def _kernel(step: ArrayStep) -> elf.Kernel:
     try:
         return elf.parse(step.elf).kernel()
     except elf.ElfError as error:
-        raise InvalidArgument(f"step {step.name}: {error}", "compile the model again") from error
+        raise InvalidArgument(f"step {step.name}: {error.problem}", "compile the model again") from error

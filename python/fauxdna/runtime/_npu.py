@@ -130,14 +130,11 @@ class Npu:
             timeout_s: Host seconds to wait.
 
         Raises:
-            InvalidArgument: ``EINVAL``, not such an ELF, or a kernel that refers to more arguments than were given.
+            InvalidArgument: ``EINVAL``, not such an ELF (``ElfError``), or a kernel with more arguments than were given.
             CommandFailed, DeviceTimeout: as :meth:`Context.run`.
         """
-        try:
-            parsed = elf.parse(data)
-            chosen = parsed.kernel(kernel)
-        except elf.ElfError as error:
-            raise InvalidArgument(str(error), "make it with: aiebu-asm -t aie4_config") from error
+        parsed = elf.parse(data)
+        chosen = parsed.kernel(kernel)
         needed = max((int(symbol) + 1 for symbol in chosen.patches if symbol.isdecimal()), default=0)
         if len(arguments) < needed:
             raise InvalidArgument(
