@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from math import prod
@@ -15,6 +19,7 @@ import pytest
 from _trixie import TrixieRoot, our_operations
 
 import fauxdna
+from fauxdna import _core
 from fauxdna.artifact.program import ArrayStep, Program
 from fauxdna.compiler import compile as compile_model
 from fauxdna.compiler import quantise
@@ -104,6 +109,19 @@ def test_the_array_does_the_work(made: Made) -> None:
         assert all(node.place != "cpu" for node in made.program.nodes)
     elif made is not _MADE.get("silero"):
         assert share >= ARRAY_SHARE
+
+
+def test_every_instruction_set_gives_the_same_bytes(tmp_path: Path) -> None:
+    model = make("cls_mobile")
+    model.program.save(tmp_path / "cls.program")
+    np.save(tmp_path / "x.npy", next(iter(model.entry.calibration()))["x"])
+    seen = set()
+    for level in _core.simd_levels():
+        files = ["--input", tmp_path / "x.npy", "--output", tmp_path / "y.bin"]
+        command = [sys.executable, "-m", "fauxdna", "run", tmp_path / "cls.program", *files, "--json"]
+        done = subprocess.run(command, env=os.environ | {"FAUXDNA_SIMD": level}, capture_output=True, check=True, timeout=120)
+        seen.add(((tmp_path / "y.bin").read_bytes(), json.loads(done.stdout)["simulated_ns"]))
+    assert len(seen) == 1
 
 
 @pytest.mark.trixie
