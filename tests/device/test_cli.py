@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import struct
 import subprocess
 import sys
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -142,11 +144,33 @@ def test_quantize_then_run(tmp_path: Path) -> None:
         (["disasm", "{text}"], "ELF"),
         (["run", "{stored}", "--device", "/dev/null"], "/dev/null"),
         (["demo", "speech", "{text}"], "not a WAV file"),
+        (["demo", "ocr", "{text}"], "no picture"),
+        (["demo", "ocr", "{bomb}"], "no picture"),
+        (["run", "{elf}", "--input", "zeros:abc"], "no buffer"),
+        (["run", "{elf}", "--input", "zeros:-5"], "no buffer"),
+        (["run", "{elf}", "--input", "zeros:99999999999999"], "no buffer"),
+        (["run", "{stored}", "--input", "{samples}/bad.npy"], "no float32 array"),
+        (["quantize", "{text}", "--calibration", "{samples}"], "not an ONNX model"),
+        (["quantize", "{model}", "--calibration", "{samples}"], "no arrays"),
+        (["firmware", "verify", "{text}"], "cut short"),
+        (["firmware", "build", "{samples}", "--key", "{text}"], "PEM"),
     ],
 )
 def test_mistakes_are_named(stored: Path, tmp_path: Path, arguments: list[str], says: str) -> None:
     text = tmp_path / "text.txt"
     text.write_text("not a model")
-    done = fauxdna(*(item.format(stored=stored, text=text) for item in arguments), status=1)
+    (tmp_path / "samples").mkdir()
+    (tmp_path / "samples" / "bad.npy").write_text("no array")
+    # A PNG that says it has 60000 x 60000 pixels.
+    parts = (b"IHDR" + struct.pack(">IIBBBBB", 60000, 60000, 8, 2, 0, 0, 0), b"IDAT" + zlib.compress(b"0"), b"IEND")
+    chunks = (struct.pack(">I", len(part) - 4) + part + struct.pack(">I", zlib.crc32(part)) for part in parts)
+    (tmp_path / "bomb.png").write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(chunks))
+    relu = onnx.helper.make_node("Relu", ["x"], ["y"])
+    ends = [[onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [4])] for name in "xy"]
+    onnx.save(onnx.helper.make_model(onnx.helper.make_graph([relu], "relu", *ends)), tmp_path / "relu.onnx")
+    (tmp_path / "product.elf").write_bytes(program(1).steps[0].elf)  # type: ignore[union-attr]
+    places = {"stored": stored, "text": text, "samples": tmp_path / "samples", "bomb": tmp_path / "bomb.png"}
+    places |= {"model": tmp_path / "relu.onnx", "elf": tmp_path / "product.elf"}
+    done = fauxdna(*(item.format(**places) for item in arguments), status=1)
     assert says in done.stderr
     assert done.stderr.count("\n") <= 3

@@ -38,7 +38,8 @@ def main() -> None:
         print(f"fauxdna: no such file: {error.filename}", file=sys.stderr)
         sys.exit(1)
     except OSError as error:
-        print(f"fauxdna: {error.filename or 'system'}: {error.strerror or error}", file=sys.stderr)
+        where = f"{error.filename}: " if error.filename else ""
+        print(f"fauxdna: {where}{error.strerror or error}", file=sys.stderr)
         sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Annotated, Any
+from zipfile import BadZipFile
 
 import typer
 
@@ -60,21 +61,33 @@ def _shapes(items: list[str]) -> dict[str, tuple[int, ...]]:
 
 
 def _samples(folder: Path, model: Path) -> list[dict[str, Any]]:
-    import numpy as np
-    import onnx
-
+    from ..compiler.onnx_import import load
     from ..errors import NotFound
 
-    graph = onnx.load(model, load_external_data=False).graph
+    graph = load(model).graph
     initialisers = {tensor.name for tensor in graph.initializer}
     names = [value.name for value in graph.input if value.name not in initialisers]
     samples: list[dict[str, Any]] = []
     for path in sorted(folder.iterdir()):
         if path.suffix == ".npz":
-            with np.load(path, allow_pickle=False) as arrays:
-                samples.append(dict(arrays))
+            samples.append(_arrays(path))
         elif path.suffix == ".npy" and len(names) == 1:
-            samples.append({names[0]: np.load(path, allow_pickle=False)})
+            samples.append({names[0]: _arrays(path)})
     if not samples:
         raise NotFound(f"{folder} holds no calibration samples", f"put .npz files there with arrays named {', '.join(names)}")
     return samples
+
+
+def _arrays(path: Path) -> Any:
+    """The array of a .npy file, or the arrays of a .npz file by name."""
+    import numpy as np
+
+    from ..errors import InvalidInput
+
+    try:
+        content = np.load(path, allow_pickle=False)
+        return content if path.suffix == ".npy" else dict(content)
+    except (ValueError, EOFError, TypeError, AttributeError, BadZipFile) as error:
+        raise InvalidInput(
+            f"{path} holds no arrays that can be read: {error}", "write it with numpy.save or numpy.savez"
+        ) from error

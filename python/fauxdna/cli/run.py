@@ -23,6 +23,10 @@ its buffers in order, as --input FILE or --input zeros:BYTES, and --output INDEX
 """
 
 
+BUFFER_MAX = 1 << 32
+"""Bytes of the largest buffer that is made of zeros."""
+
+
 def register(app: typer.Typer) -> None:
     """Adds the command to ``app``."""
     app.command(epilog=_EXAMPLE)(run)
@@ -107,7 +111,7 @@ def _run_elf(npu: Any, path: Path, inputs: list[str], outputs: list[str]) -> dic
     buffers: list[npt.NDArray[np.uint8]] = []
     for item in inputs:
         if item.startswith("zeros:"):
-            buffers.append(np.zeros(int(item.removeprefix("zeros:"), 0), np.uint8))
+            buffers.append(np.zeros(_size(item.removeprefix("zeros:")), np.uint8))
         else:
             buffers.append(np.frombuffer(Path(item).read_bytes(), np.uint8).copy())
     report = npu.run_elf(path.read_bytes(), buffers)
@@ -115,6 +119,18 @@ def _run_elf(npu: Any, path: Path, inputs: list[str], outputs: list[str]) -> dic
         index, file = _split(item, tuple(map(str, range(len(buffers)))), "buffer")
         _write_array(Path(file), buffers[int(index)])
     return {"model": path.name, "outputs": {}, "npu_mac_share": 1.0, **report.as_dict(), "nodes": []}
+
+
+def _size(text: str) -> int:
+    from ..errors import InvalidArgument
+
+    try:
+        size = int(text, 0)
+    except ValueError:
+        size = -1
+    if not 0 <= size <= BUFFER_MAX:
+        raise InvalidArgument(f"'zeros:{text}' is no buffer of 0 to {BUFFER_MAX} bytes", "write zeros:BYTES")
+    return size
 
 
 def _split(item: str, names: tuple[str, ...], what: str) -> tuple[str, str]:
@@ -137,7 +153,7 @@ def _read_array(path: Path, dtype: str, shape: tuple[int, ...]) -> npt.NDArray[n
         value: npt.NDArray[np.generic] = (
             np.load(path, allow_pickle=False) if path.suffix == ".npy" else np.frombuffer(path.read_bytes(), dtype).reshape(shape)
         )
-    except ValueError as error:
+    except (ValueError, EOFError, MemoryError) as error:
         raise InvalidArgument(
             f"{path} is no {dtype} array: {error}", f"give a .npy file or raw bytes of shape {list(shape)}"
         ) from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from ..errors import InvalidInput
 from .models import OCR_DETECTION, OCR_RECOGNITION, locate
 from .prepare import Feed, Progress, prepare
 from .text_boxes import Box, decode, letterbox, normalise
@@ -49,11 +51,18 @@ def sample_page() -> Path:
 
 
 def load_image(path: Path) -> Image:
-    """An image file as uint8 [height, width, 3] RGB."""
+    """An image file as uint8 [height, width, 3] RGB; ``InvalidInput`` if it is none, damaged, or too large to be a page."""
     from PIL import Image as Pillow
 
-    with Pillow.open(path) as image:
-        return np.asarray(image.convert("RGB"))
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Pillow.DecompressionBombWarning)
+            with Pillow.open(path) as image:
+                return np.asarray(image.convert("RGB"))
+    except FileNotFoundError:
+        raise
+    except (OSError, ValueError, SyntaxError, Pillow.DecompressionBombError, Pillow.DecompressionBombWarning) as error:
+        raise InvalidInput(f"{path} is no picture that can be read: {error}", "give a PNG or JPEG of a page") from error
 
 
 def calibration_pictures() -> Iterator[Feed]:
