@@ -1,0 +1,1 @@
+"""Unmodified Linux programs on the NPU: the sandbox they run in, and who answers their ioctls."""
