@@ -24,6 +24,8 @@ MAY_IMPORT = {
     "firmware": {"abi", "errors"},
     "device": SHARED | {"_core", "bus", "firmware"},
     "serve": SHARED | {"_core", "bus", "device", "firmware"},
+    "cache": set(),
+    "vm": SHARED | {"cache", "driver", "firmware", "serve"},
     "runtime": SHARED | {"_core", "accel", "artifact", "driver", "firmware", "serve"},
 }
 """``runtime`` starts a die where no node is named."""

@@ -11,19 +11,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from ..cache import cache_folder
+
 if TYPE_CHECKING:
     from ..artifact.program import Program
 
 Feed = Mapping[str, npt.NDArray[np.generic]]
 Progress = Callable[[str], None]
-
-
-def cache_folder() -> Path:
-    """``$FAUXDNA_CACHE``, or ``fauxdna`` under ``$XDG_CACHE_HOME`` or ``~/.cache``."""
-    override = os.environ.get("FAUXDNA_CACHE")
-    if override:
-        return Path(override)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "fauxdna"
 
 
 def prepare(

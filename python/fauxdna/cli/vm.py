@@ -1,0 +1,158 @@
+"""``fauxdna vm``: a Linux guest whose stock amdxdna driver finds a virtual NPU."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ._output import JsonOption, Output
+
+if TYPE_CHECKING:
+    from ..vm import Machine, Settings, Share
+
+_EXAMPLE = """
+Examples: fauxdna vm; fauxdna vm -- dmesg; fauxdna vm --kernel arch/x86/boot/bzImage --modules . --vfs 4 -- ls /dev/accel
+
+Without a command there is a shell on the guest's console; Ctrl-A x leaves it. With one, its output and its exit status are passed
+on. The guest is Debian's Linux 7.2 with busybox, fetched once and kept in ~/.cache/fauxdna.
+"""
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the command to ``app``."""
+    app.command(epilog=_EXAMPLE, context_settings={"allow_interspersed_args": False})(vm)
+
+
+def vm(
+    command: Annotated[
+        list[str] | None, typer.Argument(help="A program in the guest and its arguments.", metavar="[--] CMD")
+    ] = None,
+    kernel: Annotated[str, typer.Option(help="'stock' (Debian's Linux 7.2), or a bzImage or vmlinux.")] = "stock",
+    modules: Annotated[Path | None, typer.Option(help="The kernel's modules: a build tree, or lib/modules/VERSION.")] = None,
+    vfs: Annotated[int, typer.Option(help="Virtual functions, 0 to 7.")] = 1,
+    pf: Annotated[
+        bool, typer.Option("--pf/--no-pf", help="Give the guest the PF too, or VFs only, as a hypervisor does.")
+    ] = True,
+    memory: Annotated[int, typer.Option(help="The guest's memory in MiB.")] = 1024,
+    iommu: Annotated[str, typer.Option(help="Where device addresses come from: intel or carveout.")] = "intel",
+    accel: Annotated[str, typer.Option(help="auto, kvm or tcg.")] = "auto",
+    share: Annotated[
+        list[str] | None, typer.Option(help="FOLDER[:GUESTFOLDER][:ro], shared by 9p; once for each.", metavar="SHARE")
+    ] = None,
+    qemu_args: Annotated[str, typer.Option(help="More arguments for QEMU.")] = "",
+    append: Annotated[str, typer.Option(help="More of the kernel's command line.")] = "",
+    dmesg: Annotated[bool, typer.Option("--dmesg", help="Print the kernel's whole log to standard error afterwards.")] = False,
+    timeout: Annotated[float, typer.Option(help="Seconds that the boot, and then the command, may take.")] = 600.0,
+    as_json: JsonOption = False,
+) -> None:
+    """Boot a Linux guest with an NPU, for a shell or for one command."""
+    from ..vm import Machine, Settings
+
+    output = Output(as_json)
+    settings = Settings(
+        kernel=None if kernel == "stock" else Path(kernel),
+        modules=modules,
+        vfs=vfs,
+        pf=pf,
+        memory=memory,
+        iommu=_iommu(iommu),
+        accelerator=_accelerator(accel),
+        shares=[_share(text) for text in share or []],
+        qemu_arguments=shlex.split(qemu_args),
+        kernel_arguments=shlex.split(append),
+        console=not command,
+        verbose=dmesg,
+        boot_seconds=timeout,
+    )
+    if not command:
+        _console(output, settings)
+        return
+    with output.progress() as step:
+        machine = Machine(settings, progress=step)
+        begun = time.monotonic()
+        boot = machine.boot()
+    try:
+        for problem in boot.problems:
+            typer.echo(f"fauxdna: guest: {problem}", err=True)
+        booted = time.monotonic()
+        status, document = _run(machine, command, timeout, as_json)
+        ran = time.monotonic()
+        if dmesg:
+            typer.echo(machine.dmesg(), err=True)
+        phases = {name: round(host, 3) for name, (host, _uptime) in boot.phases.items()}
+        times = {"boot_s": round(booted - begun, 3), "command_s": round(ran - booted, 3), "phases_s": phases}
+        output.document({"command": command, **document, "accelerator": machine.accelerator.value, **times})
+    finally:
+        machine.close()
+    raise typer.Exit(status)
+
+
+def _run(machine: Machine, command: list[str], timeout: float, as_json: bool) -> tuple[int, dict[str, Any]]:
+    if as_json:
+        done = machine.run(command, timeout=timeout)
+        return done.status, {"status": done.status, "stdout": done.stdout, "stderr": done.stderr}
+    done = machine.run(command, timeout=timeout, stdout=_to(sys.stdout), stderr=_to(sys.stderr))
+    return done.status, {}
+
+
+def _to(stream: Any) -> Any:
+    def write(data: bytes) -> None:
+        stream.buffer.write(data)
+        stream.buffer.flush()
+
+    return write
+
+
+def _console(output: Output, settings: Settings) -> None:
+    from ..errors import InvalidArgument
+    from ..vm import Machine
+
+    if not sys.stdin.isatty():
+        raise InvalidArgument("a console needs a terminal", "give a command instead: fauxdna vm -- CMD")
+    output.text("Ctrl-A x ends the guest, Ctrl-A c shows QEMU's monitor")
+    machine = Machine(settings, progress=lambda text: print(text, file=sys.stderr))
+    try:
+        machine.boot()
+    finally:
+        machine.close()
+
+
+def _share(text: str) -> Share:
+    from ..errors import InvalidArgument
+    from ..vm import Share
+
+    parts = text.split(":")
+    read_only = len(parts) > 1 and parts[-1] == "ro"
+    parts = parts[:-1] if read_only else parts
+    folder = Path(parts[0]).resolve()
+    place = parts[1] if len(parts) == 2 else f"/mnt/{folder.name}"
+    if not parts[0] or len(parts) > 2 or not place.startswith("/") or "'" in place or "\n" in place:
+        raise InvalidArgument(f"'{text}' is no share", "write FOLDER, FOLDER:/PLACE or FOLDER:/PLACE:ro")
+    return Share(folder, place, read_only)
+
+
+def _iommu(text: str) -> Any:
+    from ..vm import Iommu
+
+    return _one_of(Iommu, text, "--iommu")
+
+
+def _accelerator(text: str) -> Any:
+    from ..vm import Accelerator
+
+    return _one_of(Accelerator, text, "--accel")
+
+
+def _one_of(kind: Any, text: str, option: str) -> Any:
+    from ..errors import InvalidArgument
+
+    try:
+        return kind(text)
+    except ValueError:
+        names = ", ".join(kind)
+        raise InvalidArgument(f"{option} {text} is none of {names}", "choose one of them") from None

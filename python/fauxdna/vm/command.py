@@ -1,0 +1,150 @@
+"""QEMU's command line for a guest with one die."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import Final
+
+SLOT: Final = 5
+"""The die's functions are 00:05.0 (the PF) to 00:05.7."""
+FUNCTIONS: Final = 8
+"""Functions behind one slot without ARI, which stock QEMU hides from the guest: the PF and up to seven VFs."""
+ECAM: Final = 0xB000_0000
+"""Where QEMU's q35 and its BIOS put configuration space; ECAM + bus << 20 | device << 15 | function << 12."""
+CARVEOUT_ADDRESS: Final = 0x2000_0000
+CARVEOUT_SIZE: Final = 64 << 20
+SHARE_SECURITY: Final = "none"
+"""9p's security model: files that the guest makes belong to who runs QEMU."""
+QUICK: Final = (
+    "mitigations=off",
+    "nokaslr",
+    "no_timer_check",
+    "tsc=reliable",
+    "8250.nr_uarts=1",
+    "cryptomgr.notests",
+    "random.trust_cpu=on",
+)
+"""What saves seconds under TCG and takes nothing from a test of this driver."""
+
+
+class Iommu(StrEnum):
+    """How the guest's driver gets device addresses: it refuses to open without one of these."""
+
+    INTEL = "intel"
+    """QEMU's intel-iommu with ``force_iova=1``; buffers may be scattered."""
+    CARVEOUT = "carveout"
+    """Reserved memory, given to each node in debugfs; SYNC_BO is EOPNOTSUPP then."""
+
+
+class Accelerator(StrEnum):
+    """What runs the guest's instructions."""
+
+    AUTO = "auto"
+    KVM = "kvm"
+    TCG = "tcg"
+
+
+@dataclass(frozen=True)
+class Share:
+    """A folder of the host in the guest, by 9p."""
+
+    folder: Path
+    place: str
+    read_only: bool = False
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What QEMU is asked for. ``ports`` are file descriptors by the name of their virtio-serial port."""
+
+    kernel: Path
+    initrd: Path
+    memory: int
+    """MiB."""
+    accelerator: Accelerator
+    iommu: Iommu
+    functions: Mapping[int, Path]
+    """vfio-user sockets by function number."""
+    shares: Sequence[Share] = ()
+    root: Path | None = None
+    ports: Mapping[str, int] = field(default_factory=dict)
+    qtest: int | None = None
+    console: Path | None = None
+    """Where the serial console goes; None: to the terminal, with Ctrl-A x to leave."""
+    append: Sequence[str] = ()
+    arguments: Sequence[str] = ()
+    """The user's own."""
+
+
+def share_tag(index: int) -> str:
+    """The 9p tag of the share with an index."""
+    return f"share{index}"
+
+
+ROOT_TAG: Final = "root"
+
+
+def kernel_line(layout: Layout) -> list[str]:
+    """The kernel's command line."""
+    line = ["console=ttyS0", "panic=-1", *QUICK]
+    if layout.iommu is Iommu.INTEL:
+        line.append("intel_iommu=on")
+    else:
+        line.append(f"memmap={CARVEOUT_SIZE >> 20}M${CARVEOUT_ADDRESS:#x}")
+    return [*line, *layout.append]
+
+
+def command_line(layout: Layout) -> list[str]:
+    """QEMU's arguments."""
+    size = f"{layout.memory}M"
+    tcg = layout.accelerator is Accelerator.TCG
+    arguments = [
+        *("-accel", "tcg" if tcg else "kvm"),
+        *("-cpu", "max" if tcg else "host"),
+        *("-smp", "1", "-m", size),
+        *("-machine", "q35,memory-backend=memory,hpet=off" + ("" if tcg else ",kernel-irqchip=split")),
+        # Shared, because the device reaches the guest's memory through this file.
+        *("-object", f"memory-backend-memfd,id=memory,size={size},share=on"),
+        *("-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"),
+        *("-kernel", str(layout.kernel), "-initrd", str(layout.initrd), "-append", " ".join(kernel_line(layout))),
+        *("-serial", "mon:stdio" if layout.console is None else f"file:{layout.console}"),
+    ]
+    if layout.iommu is Iommu.INTEL:
+        # QEMU aborts on a vfio device behind an intel-iommu that does not cache.
+        arguments += ["-device", "intel-iommu,caching-mode=on"]
+    if layout.ports:
+        arguments += ["-device", "virtio-serial-pci,addr=0x3"]
+    for name, descriptor in layout.ports.items():
+        arguments += ["-chardev", f"socket,id={name},fd={descriptor}"]
+        arguments += ["-device", f"virtserialport,chardev={name},name=fauxdna.{name}"]
+    if layout.qtest is not None:
+        arguments += ["-chardev", f"socket,id=qtest,fd={layout.qtest}", "-qtest", "chardev:qtest", "-qtest-log", "none"]
+    for index, share in enumerate(layout.shares):
+        arguments += _share(share.folder, share_tag(index), share.read_only)
+    if layout.root is not None:
+        arguments += _share(layout.root, ROOT_TAG, True)
+    for number, socket in sorted(layout.functions.items()):
+        arguments += ["-device", json.dumps(_function(number, socket, len(layout.functions) > 1))]
+    return [*arguments, *layout.arguments]
+
+
+def _share(folder: Path, tag: str, read_only: bool) -> list[str]:
+    escaped = str(folder).replace(",", ",,")
+    options = f"local,id={tag},path={escaped},security_model={SHARE_SECURITY},multidevs=remap"
+    return ["-fsdev", options + (",readonly=on" if read_only else ""), "-device", f"virtio-9p-pci,fsdev={tag},mount_tag={tag}"]
+
+
+def _function(number: int, socket: Path, several: bool) -> dict[str, object]:
+    device: dict[str, object] = {
+        "driver": "vfio-user-pci",
+        "socket": {"type": "unix", "path": str(socket)},
+        "bus": "pcie.0",
+        "addr": f"{SLOT:#x}.{number:x}",
+    }
+    if number == 0 and several:
+        device["multifunction"] = True
+    return device

@@ -1,0 +1,299 @@
+"""A guest with a die: boots it, runs commands in it, and leaves nothing behind."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final, Self
+
+from fauxdna.errors import InvalidArgument, NotFound
+from fauxdna.serve import LocalDie
+
+from .accelerator import choose
+from .agent import Agent, Boot, Completed, Ended, Sink
+from .command import (
+    CARVEOUT_ADDRESS,
+    CARVEOUT_SIZE,
+    FUNCTIONS,
+    ROOT_TAG,
+    Accelerator,
+    Iommu,
+    Layout,
+    Share,
+    command_line,
+    share_tag,
+)
+from .devices import Devices
+from .errors import GuestDied, GuestError
+from .initramfs import DRIVER, ROOT_MODULES, SHARE_MODULES, busybox, initramfs
+from .kernel import Kernel, own_kernel, stock_kernel
+from .packages import Progress
+from .qemu import find_qemu
+
+BOOT_SECONDS: Final = 120.0
+COMMAND_SECONDS: Final = 600.0
+_END_SECONDS: Final = 3.0
+_LOG_LINES: Final = 25
+_SOCKET_PATH_MAX: Final = 80
+"""Of a folder for sockets; the whole path has 107 bytes."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the guest is to be."""
+
+    kernel: Path | None = None
+    """A bzImage or vmlinux; Debian's Linux 7.2 by default."""
+    modules: Path | None = None
+    """The modules that belong to ``kernel``."""
+    vfs: int = 1
+    pf: bool = True
+    """Whether the guest gets the PF and makes the VFs itself. Otherwise the PF's driver runs outside, the guest gets VFs only."""
+    memory: int = 1024
+    """MiB."""
+    iommu: Iommu = Iommu.INTEL
+    accelerator: Accelerator = Accelerator.AUTO
+    shares: Sequence[Share] = ()
+    root: Path | None = None
+    """A user space for the guest's commands; busybox by default."""
+    qemu_arguments: Sequence[str] = ()
+    kernel_arguments: Sequence[str] = ()
+    firmware: Mapping[str, bytes] | None = None
+    """Images by file name; the package's own by default."""
+    programs: Mapping[str, bytes] = field(default_factory=dict)
+    """Executables for the guest's ``/usr/bin``, by name."""
+    driver_parameters: Sequence[str] = ()
+    """More parameters of amdxdna, as ``name=value``."""
+    console: bool = False
+    """The serial console goes to the terminal, with a shell on it, and no commands are taken."""
+    verbose: bool = False
+    """The kernel prints everything to the console, not only warnings."""
+    boot_seconds: float = BOOT_SECONDS
+
+    def check(self) -> None:
+        """Refuses what no guest can be."""
+        limit = FUNCTIONS - 1 if self.pf else FUNCTIONS
+        if not 0 <= self.vfs <= limit:
+            raise InvalidArgument(
+                f"{self.vfs} VFs: QEMU hides ARI, so one slot has {FUNCTIONS} functions", f"ask for 0 to {limit}"
+            )
+        if not self.pf and not self.vfs:
+            raise InvalidArgument("a guest without PF and without VFs has no device", "give it a VF")
+        if self.memory < 256:
+            raise InvalidArgument(f"{self.memory} MiB of memory are too few to boot", "give at least 256")
+        if self.kernel is None and self.modules is not None:
+            raise InvalidArgument("modules were given without their kernel", "name the image too: --kernel IMAGE")
+        for share in self.shares:
+            if not share.folder.is_dir():
+                raise NotFound(f"{share.folder} is no folder", "share one that exists")
+
+
+class Machine:
+    """A guest. Use it as a context manager, or call :meth:`boot` and :meth:`close`.
+
+    ::
+
+        with Machine(Settings(vfs=2)) as machine:
+            assert machine.run(["ls", "/dev/accel"]).status == 0
+
+    Args:
+        settings: What it is to be.
+        die: The die whose functions it gets; a new one, closed with the machine, by default.
+        progress: Told what happens before the boot.
+    """
+
+    def __init__(
+        self, settings: Settings | None = None, *, die: LocalDie | None = None, progress: Progress | None = None
+    ) -> None:
+        self.settings = settings or Settings()
+        self.settings.check()
+        self._progress = progress or (lambda _text: None)
+        self._cleanup = ExitStack()
+        self._agent: Agent | None = None
+        self._process: subprocess.Popen[bytes] | None = None
+        self._folder: Path | None = None
+        self._given = die
+        self.devices: Devices | None = None
+        self.accelerator = self.settings.accelerator
+
+    def boot(self) -> Boot:
+        """Starts the guest and waits until it takes commands (with ``console``: until it has ended)."""
+        try:
+            return self._boot()
+        except BaseException:
+            self.close()
+            raise
+
+    def run(
+        self,
+        command: str | Sequence[str],
+        *,
+        timeout: float = COMMAND_SECONDS,
+        stdout: Sink | None = None,
+        stderr: Sink | None = None,
+    ) -> Completed:
+        """Runs a shell script, or a program with arguments, in the guest. See :meth:`fauxdna.vm.agent.Agent.run`."""
+        if self._agent is None:
+            raise InvalidArgument("the guest does not run", "boot it first")
+        try:
+            return self._agent.run(command, timeout, stdout, stderr)
+        except Ended:
+            raise self._died("the guest ended while a command ran") from None
+
+    def dmesg(self) -> str:
+        """The guest's kernel log."""
+        return self.run(["dmesg"]).stdout
+
+    def console_log(self) -> str:
+        """What the kernel printed to the console so far; still there when the guest has died."""
+        log = self._folder / "console" if self._folder else None
+        return log.read_text(errors="replace") if log and log.exists() else ""
+
+    def close(self) -> None:
+        """Ends the guest and removes all that it needed. May be called twice."""
+        self._cleanup.close()
+        self._agent = self._process = None
+
+    def __enter__(self) -> Self:
+        self.boot()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _boot(self) -> Boot:
+        settings = self.settings
+        self._folder = folder = _folder_for_sockets()
+        self._cleanup.callback(shutil.rmtree, folder, ignore_errors=True)
+        qemu = find_qemu(self._progress)
+        kernel = own_kernel(settings.kernel, settings.modules, folder) if settings.kernel else stock_kernel(self._progress)
+        self.accelerator = choose(settings.accelerator, qemu, kernel, self._progress)
+        initrd = folder / "initrd"
+        initrd.write_bytes(self._initramfs(kernel))
+        self.devices = self._cleanup.enter_context(Devices(folder, settings.vfs, settings.pf, self._given))
+        agent = None if settings.console else Agent()
+        layout = Layout(
+            kernel=kernel.image,
+            initrd=initrd,
+            memory=settings.memory,
+            accelerator=self.accelerator,
+            iommu=settings.iommu,
+            functions=self.devices.sockets,
+            shares=settings.shares,
+            root=settings.root,
+            ports={name: end.fileno() for name, end in agent.guest_ends.items()} if agent else {},
+            qtest=self.devices.qtest_end,
+            console=None if settings.console else folder / "console",
+            append=[*settings.kernel_arguments, *([] if settings.verbose or settings.console else ["loglevel=5"])],
+            arguments=settings.qemu_arguments,
+        )
+        self._progress(f"booting Linux {kernel.release} with {self.accelerator.value}")
+        begun = time.monotonic()
+        self._start([*qemu.command, *command_line(layout)], {**os.environ, **qemu.environment}, layout)
+        self.devices.started()
+        if agent is None:
+            self._wait()
+            return Boot()
+        self._cleanup.callback(agent.close)
+        agent.started()
+        self._agent = agent
+        try:
+            return agent.wait_ready(begun, settings.boot_seconds)
+        except Ended:
+            raise self._died("the guest ended while it booted") from None
+
+    def _initramfs(self, kernel: Kernel) -> bytes:
+        settings = self.settings
+        wanted = [DRIVER]
+        if settings.root:
+            wanted += ROOT_MODULES
+        elif settings.shares:
+            wanted += SHARE_MODULES
+        boot = [f"overlay {ROOT_TAG}"] if settings.root else []
+        boot += [
+            f"share {share_tag(index)} '{share.place}' {'ro' if share.read_only else 'rw'}"
+            for index, share in enumerate(settings.shares)
+        ]
+        parameters = [*(["force_iova=1"] if settings.iommu is Iommu.INTEL else []), *settings.driver_parameters]
+        boot += [] if kernel.modules.built_in(DRIVER) else [f"load {DRIVER} {' '.join(parameters)}"]
+        if settings.pf and settings.vfs:
+            boot.append(f"vfs {settings.vfs}")
+        if settings.iommu is Iommu.CARVEOUT:
+            boot.append(f"carveout {CARVEOUT_SIZE:#x} {CARVEOUT_ADDRESS:#x}")
+        return initramfs(
+            busybox(self._progress),
+            kernel.modules,
+            kernel.release,
+            wanted,
+            boot=boot,
+            firmware=settings.firmware,
+            programs=settings.programs,
+        )
+
+    def _start(self, command: list[str], environment: dict[str, str], layout: Layout) -> None:
+        assert self._folder is not None
+        errors = (self._folder / "qemu").open("wb")
+        self._cleanup.callback(errors.close)
+        descriptors = [*layout.ports.values(), *([] if layout.qtest is None else [layout.qtest])]
+        self._process = process = subprocess.Popen(
+            [*command, "-run-with", "exit-with-parent=on"],
+            env=environment,
+            stdin=None if layout.console is None else subprocess.DEVNULL,
+            stdout=None if layout.console is None else errors,
+            stderr=errors,
+            pass_fds=descriptors,
+            # Ctrl-C is for this process, which ends the guest in order.
+            start_new_session=layout.console is not None,
+        )
+        self._cleanup.callback(_end, process)
+
+    def _wait(self) -> None:
+        assert self._process is not None
+        with _interrupts_for_guest():
+            status = self._process.wait()
+        if status:
+            raise self._died(f"QEMU ended with status {status}")
+
+    def _died(self, problem: str) -> GuestError:
+        assert self._folder is not None
+        said = (self._folder / "qemu").read_text(errors="replace").strip()
+        lines = self.console_log().splitlines()[-_LOG_LINES:]
+        log = "\n".join([*lines, *([said] if said else [])])
+        return GuestDied(problem, "look at what it printed, or boot it with --dmesg for the whole log", log=log)
+
+
+def _folder_for_sockets() -> Path:
+    folder = Path(tempfile.mkdtemp(prefix="fauxdna-vm-"))
+    if len(str(folder)) <= _SOCKET_PATH_MAX:
+        return folder
+    folder.rmdir()
+    return Path(tempfile.mkdtemp(prefix="fauxdna-vm-", dir="/tmp"))
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    if process.poll() is not None:
+        return
+    process.terminate()
+    try:
+        process.wait(_END_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+@contextmanager
+def _interrupts_for_guest() -> Iterator[None]:
+    """Ctrl-C belongs to the guest while its console has the terminal."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
