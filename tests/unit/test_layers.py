@@ -16,7 +16,7 @@ MAY_IMPORT = {
     "abi": set(),
     "errors": set(),
     "log": set(),
-    "bus": set(),
+    "bus": {"abi"},
     "driver": SHARED | {"bus"},
     "accel": SHARED | {"bus", "driver"},
     "artifact": {"abi", "errors"},

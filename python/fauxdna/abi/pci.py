@@ -208,6 +208,11 @@ def routing_id(bdf: str) -> int:
     return parts[0] << 8 | parts[1] << 3 | parts[2]
 
 
+def vf_routing_id(pf: int, index: int, offset: int = FIRST_VF_OFFSET, stride: int = VF_STRIDE) -> int:
+    """Routing id of VF ``index`` (from 0) of the PF with routing id ``pf`` (SR-IOV specification 2.1.2, modulo 2^16)."""
+    return (pf + offset + index * stride) & 0xFFFF
+
+
 def bdf(domain: int, routing: int) -> str:
     """The name of the function with a routing id."""
     return f"{domain:04x}:{routing >> 8 & 0xFF:02x}:{routing >> 3 & 0x1F:02x}.{routing & 7}"

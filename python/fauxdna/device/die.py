@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from threading import RLock
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
@@ -47,39 +48,49 @@ class Die:
         self.engine = _core.Engine(columns) if engine is None else engine
         self.power = Power(self.engine)
         self.firmware: ManagementFirmware | None = None
-        self._lock = RLock()
+        self.lock = RLock()
+        """Held by every verb of every function."""
+        self.on_vf: Callable[[VirtualFunction], None] = _ignore
+        """Called with each VF that appears, before firmware sees it."""
+        self.on_vfs: Callable[[int], None] = _ignore
+        """Called when VFs have appeared, with their number, or have vanished, with 0."""
         self._routing_id = pci.routing_id(bdf)
         self._domain = int(bdf.split(":")[0], 16)
         self.vfs: list[VirtualFunction] = []
-        self.pf = PhysicalFunction(bdf, total_vfs, self, self.log, self._lock)
-        services = PspServices(self.pf.read_memory, self._start_firmware, self._stop_firmware, lambda: self.power.on)
+        self.pf = PhysicalFunction(bdf, total_vfs, self, self.log, self.lock)
+        services = PspServices(self.pf.read_physical, self._start_firmware, self._stop_firmware, lambda: self.power.on)
         self.psp = Psp(services, root_key or development_public_key(), self.log.logger(bdf, "psp"))
         smu = Smu(self.power, self._power_off, self.log.logger(bdf, "smu"))
         self.pf.attach(PfBlocks(self.psp, smu))
 
     def functions(self) -> dict[str, Function]:
         """The functions that are on the bus now, by BDF, the PF first."""
-        with self._lock:
+        with self.lock:
             return {function.bdf: function for function in (self.pf, *self.vfs)}
+
+    def vf_bdf(self, index: int) -> str:
+        """Name of VF ``index`` (from 0), whether it is enabled or not."""
+        return pci.bdf(self._domain, pci.vf_routing_id(self._routing_id, index))
 
     def enable_vfs(self, count: int) -> None:
         """VFs 0 to ``count`` - 1 appear on the bus; firmware serves those that it has been told to create."""
         for index in range(count):
-            routing = self._routing_id + pci.FIRST_VF_OFFSET + index * pci.VF_STRIDE
             vf = VirtualFunction(
-                pci.bdf(self._domain, routing),
+                self.vf_bdf(index),
                 index,
                 self.log,
-                self._lock,
+                self.lock,
                 vanish=self._vf_vanishes,
                 appear=self._vf_appears,
                 quiesce=self._vf_quiesces,
                 memory_space=self.pf.vf_memory_enabled,
                 kick=self.engine.kick,
             )
+            self.on_vf(vf)
             self.vfs.append(vf)
             self._vf_appears(vf)
         self.pf.log.info(f"{count} VFs enabled")
+        self.on_vfs(count)
 
     def disable_vfs(self) -> None:
         """All VFs vanish: their contexts end, and whoever holds one reads all ones."""
@@ -88,10 +99,11 @@ class Die:
             vf.remove()
         self.pf.log.info(f"{len(self.vfs)} VFs disabled")
         self.vfs.clear()
+        self.on_vfs(0)
 
     def engine_context(self, bdf: str, context: int) -> int:
         """The engine's handle of the hardware context that firmware calls ``context`` on a VF; ``KeyError`` if there is none."""
-        with self._lock:
+        with self.lock:
             vfs = self.firmware.state.vfs.values() if self.firmware is not None else ()
             for vf in vfs:
                 if vf.function.bdf == bdf:
@@ -100,7 +112,7 @@ class Die:
 
     def close(self) -> None:
         """Ends everything; may be called twice."""
-        with self._lock:
+        with self.lock:
             if self.pf.removed:
                 return
             self.pf.release()
@@ -132,3 +144,7 @@ class Die:
     def _vf_vanishes(self, vf: VirtualFunction) -> None:
         if self.firmware is not None:
             self.firmware.vf_vanished(vf)
+
+
+def _ignore(_: object) -> None:
+    """Nobody wants to know."""

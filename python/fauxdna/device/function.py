@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from threading import RLock
 from typing import Protocol
 
@@ -42,7 +42,9 @@ class Function(ABC):
         self.index = index
         self.lock = lock
         self.config = config
-        self.space = AddressSpace()
+        self._own_space = AddressSpace()
+        self.space = self._own_space
+        """What DMA reaches."""
         self.interrupts = Interrupts(bars.MSIX_VECTORS)
         self.sram = Sram(bar_sizes[bars.SRAM_BAR])
         self.msix = MsixTable(self.interrupts)
@@ -91,7 +93,7 @@ class Function(ABC):
     def region_read(self, region: Region, offset: int, length: int) -> bytes:
         """See :class:`fauxdna.bus.Bus`."""
         with self.lock:
-            self._check(region, offset, length)
+            self.check(region, offset, length)
             if self._removed:
                 return bytes([pci.DEVICE_ABSENT]) * length
             if region == Region.CONFIG:
@@ -106,7 +108,7 @@ class Function(ABC):
     def region_write(self, region: Region, offset: int, data: bytes) -> None:
         """See :class:`fauxdna.bus.Bus`."""
         with self.lock:
-            self._check(region, offset, len(data))
+            self.check(region, offset, len(data))
             if self._removed:
                 return
             if region == Region.CONFIG:
@@ -169,6 +171,29 @@ class Function(ABC):
             if any(fd is not None for fd in fds):
                 self._set_msix_enable(True)
 
+    def mask_irqs(self, vectors: Iterable[int], masked: bool) -> None:
+        """Sets the mask bits of MSI-X table entries."""
+        with self.lock:
+            if not self._removed:
+                for vector in vectors:
+                    self.msix.set_masked(vector, masked)
+
+    def trigger_irqs(self, vectors: Iterable[int]) -> None:
+        """Raises vectors, as VFIO's loopback test does."""
+        with self.lock:
+            if not self._removed:
+                for vector in vectors:
+                    self.interrupts.trigger(vector)
+
+    def lend(self, space: AddressSpace, sram: int) -> None:
+        """Uses a host's DMA space and SRAM memory until :meth:`release`, while no context exists.
+
+        Both outlive a VF: a VMM maps memory before the guest enables the VF, and keeps it mapped when the VF is gone.
+        """
+        with self.lock:
+            self.sram.borrow(sram)
+            self.space = space
+
     def enable_memory(self) -> None:
         """The BARs answer, as VFIO has it when a function is opened. Bus mastering is the driver's to switch on."""
         with self.lock:
@@ -194,9 +219,11 @@ class Function(ABC):
                 return
             for vector in range(bars.MSIX_VECTORS):
                 self.msix.connect(vector, None)
+            if self.space is not self._own_space:
+                self.space = self._own_space
+                self.sram.give_back()
             self._reset()
-        for address, length, _ in self.space.mappings():
-            self.space.unmap(address, length)
+        self._unmap()
 
     def remove(self) -> None:
         """The function is gone: whoever holds it reads all ones. Its contexts have ended already."""
@@ -207,14 +234,17 @@ class Function(ABC):
                 self.interrupts.set(vector, None)
             self._removed = True
             self.sram.close()
-        for address, length, _ in self.space.mappings():
-            self.space.unmap(address, length)
+        self._unmap()
 
     def read_memory(self, address: int, length: int) -> bytes:
         """DMA from the host; ``OSError`` if bus mastering is off or the memory is not mapped."""
         if not self.config.master_enabled:
             raise OSError(errno.EACCES, "bus mastering is off; set COMMAND bit 2")
         return self.space.read(address, length)
+
+    def _unmap(self) -> None:
+        for address, length, _ in self._own_space.mappings():
+            self._own_space.unmap(address, length)
 
     def _write_config(self, offset: int, data: bytes) -> None:
         if self.config.write(offset, data):
@@ -245,7 +275,8 @@ class Function(ABC):
             return pci.CONFIG_SIZE
         return self._bar_sizes[region] if region <= _LAST_BAR else 0
 
-    def _check(self, region: Region, offset: int, length: int) -> None:
+    def check(self, region: Region, offset: int, length: int) -> None:
+        """Whether an access of ``length`` bytes can be made at all; ``EINVAL`` if not."""
         size = self._size(region)
         if offset < 0 or length <= 0 or offset + length > size:
             raise BusError(errno.EINVAL, f"{self.bdf} {region.name}: {length} bytes at {offset:#x} leave its {size} bytes")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+from collections.abc import Callable
 from dataclasses import dataclass
 from threading import RLock
 from typing import Protocol
@@ -45,6 +47,8 @@ class PhysicalFunction(Function):
         self._total_vfs = total_vfs
         self._vfs_enabled = False
         self._own: PfBlocks | None = None
+        self.physical: Callable[[int, int], bytes] | None = None
+        """Reads memory by the host's physical addresses where those are not device addresses: no IOMMU translates for PSP."""
 
     def attach(self, blocks: PfBlocks) -> None:
         """Puts PSP and SMU behind BAR4 and BAR5; they need the PF's DMA, so they come after it."""
@@ -55,6 +59,15 @@ class PhysicalFunction(Function):
     def vf_memory_enabled(self) -> bool:
         """Whether the BARs of VFs answer."""
         return bool(self.config.get(SRIOV_CONTROL, 2) & pci.SRIOV_VF_MEMORY_ENABLE)
+
+    def read_physical(self, address: int, length: int) -> bytes:
+        """:meth:`read_memory` for PSP, whose addresses are physical."""
+        try:
+            return self.read_memory(address, length)
+        except OSError as error:
+            if self.physical is None or error.errno != errno.EFAULT:
+                raise
+            return self.physical(address, length)
 
     def before_reset(self) -> None:
         """Firmware stops, and PSP and SMU forget. The VFs go when VF Enable is cleared."""

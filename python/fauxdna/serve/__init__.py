@@ -1,5 +1,6 @@
 """Owners of dies: who makes a die and lets hosts reach its functions. The only importer of ``fauxdna.device``."""
 
 from .local import LocalDie
+from .slot import Slot
 
-__all__ = ["LocalDie"]
+__all__ = ["LocalDie", "Slot"]

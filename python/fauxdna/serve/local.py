@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import errno
-import threading
+from collections.abc import Callable
 from contextlib import suppress
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from fauxdna import _core
-from fauxdna.abi import array, pci
+from fauxdna.abi import array, bars, pci
 from fauxdna.bus import BusError
 from fauxdna.bus.local import LocalBus, Served
 from fauxdna.device import Die
+from fauxdna.device.function import Function
 from fauxdna.log import Log
+
+from .slot import Slot
 
 
 class LocalDie:
@@ -42,9 +45,14 @@ class LocalDie:
     ) -> None:
         self.engine = _core.Engine(columns, pace=pace, cpu=cpu)
         """What runs the die's contexts: for reports and traces, which are not on the bus."""
+        self.total_vfs = total_vfs
+        """VFs that can be enabled."""
         self._die = Die(bdf, columns=columns, total_vfs=total_vfs, root_key=root_key, log=log, engine=self.engine)
         self._open: dict[str, Served] = {}
-        self._lock = threading.Lock()
+        self._slots: dict[str, Slot] = {}
+        self._watchers: list[Callable[[int], None]] = []
+        self._die.on_vf = self._vf_appears
+        self._die.on_vfs = self._vfs_change
 
     @property
     def log(self) -> Log:
@@ -62,15 +70,42 @@ class LocalDie:
 
     def open(self, bdf: str) -> LocalBus:
         """See :class:`fauxdna.bus.Host`."""
-        with self._lock:
+        with self._die.lock:
             function = self._die.functions().get(bdf)
             if function is None:
                 raise BusError(errno.ENODEV, f"no function {bdf}; there are {', '.join(self.functions())}")
-            if self._open.get(bdf) is function:
-                raise BusError(errno.EBUSY, f"{bdf} is open already; close it first")
+            self._check_free(bdf, function)
             function.enable_memory()
             self._open[bdf] = function
         return LocalBus(function, lambda: self._closed(function))
+
+    def vf_bdf(self, index: int) -> str:
+        """Name of VF ``index`` (from 0), whether it is enabled or not; ``ENODEV`` if the die can have none such."""
+        if not 0 <= index < self.total_vfs:
+            raise BusError(errno.ENODEV, f"VF {index}; the die has VF 0 to {self.total_vfs - 1}")
+        return self._die.vf_bdf(index)
+
+    def hold(self, vf: int | None = None) -> Slot:
+        """The place of the PF, or of VF ``vf`` (from 0), which need not be enabled. ``EBUSY`` as :meth:`open`."""
+        bdf = self._die.pf.bdf if vf is None else self.vf_bdf(vf)
+        sizes = bars.PF_BAR_SIZES if vf is None else bars.VF_BAR_SIZES
+        with self._die.lock:
+            function = self._die.functions().get(bdf)
+            self._check_free(bdf, function)
+            slot = Slot(bdf, sizes, self._die.lock, self.log.logger(bdf, "slot"), self._let_go)
+            self._slots[bdf] = slot
+            if function is not None:
+                slot.appear(function)
+            return slot
+
+    def watch_vfs(self, callback: Callable[[int], None]) -> Callable[[], None]:
+        """Calls ``callback`` with the number of VFs that have been enabled, 0 when they vanish; call the result to end that.
+
+        It is called with the die locked: it must neither wait nor touch a bus.
+        """
+        with self._die.lock:
+            self._watchers.append(callback)
+        return lambda: self._watchers.remove(callback)
 
     def cost(self, bdf: str, context: int, sequence: int) -> dict[str, int]:
         """What packet ``sequence`` of a context cost; nothing for one that is not among the newest or whose context has gone."""
@@ -109,6 +144,28 @@ class LocalDie:
         self.close()
 
     def _closed(self, function: Served) -> None:
-        with self._lock:
+        with self._die.lock:
             if self._open.get(function.bdf) is function:
                 del self._open[function.bdf]
+
+    def _let_go(self, slot: Slot) -> None:
+        with self._die.lock:
+            if self._slots.get(slot.bdf) is slot:
+                del self._slots[slot.bdf]
+
+    def _check_free(self, bdf: str, function: Served | None) -> None:
+        if bdf in self._slots or (function is not None and self._open.get(bdf) is function):
+            raise BusError(errno.EBUSY, f"{bdf} is open already; close it first")
+
+    def _vf_appears(self, vf: Function) -> None:
+        slot = self._slots.get(vf.bdf)
+        if slot is not None:
+            slot.appear(vf)
+
+    def _vfs_change(self, count: int) -> None:
+        if not count:
+            for slot in self._slots.values():
+                if slot.bdf != self._die.pf.bdf:
+                    slot.vanish()
+        for watcher in list(self._watchers):
+            watcher(count)
