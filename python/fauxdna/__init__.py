@@ -13,10 +13,10 @@ Everything here is loaded when it is first used; importing the package costs nex
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
-
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from . import errors as errors
     from .artifact.program import Program as Program
     from .compiler import compile as compile
@@ -43,6 +43,8 @@ def __getattr__(name: str) -> Any:
     home = _HOMES.get(name)
     if home is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
     module = import_module(f".{home[0]}", __name__)
     value = getattr(module, home[1]) if home[1] else module
     globals()[name] = value

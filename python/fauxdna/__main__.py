@@ -1,5 +1,25 @@
-"""``python -m fauxdna``."""
+"""The ``fauxdna`` command. ``fauxdna exec`` is recognised before the rest of the command line is loaded, to start quickly."""
 
-from .cli import main
+from __future__ import annotations
 
-main()
+import os
+import sys
+
+
+def main() -> None:
+    """Entry point; exit status as :func:`fauxdna.cli.main`, or the executed program's."""
+    if sys.argv[1:2] == ["exec"] and "_FAUXDNA_COMPLETE" not in os.environ:
+        from .host._options import quick
+
+        options = quick(sys.argv[2:])
+        if options is not None:
+            from .host.launch import launch
+
+            launch(options)
+    from .cli import main as command_line
+
+    command_line()
+
+
+if __name__ == "__main__":
+    main()

@@ -26,6 +26,7 @@ MAY_IMPORT = {
     "serve": SHARED | {"_core", "bus", "device", "firmware"},
     "cache": set(),
     "vm": SHARED | {"cache", "driver", "firmware", "serve"},
+    "host": SHARED | {"_core", "accel", "bus", "driver", "firmware", "serve"},
     "runtime": SHARED | {"_core", "accel", "artifact", "driver", "firmware", "serve"},
 }
 """``runtime`` starts a die where no node is named."""

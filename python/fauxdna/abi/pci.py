@@ -8,18 +8,20 @@ from __future__ import annotations
 from typing import Final
 
 from ._declare import Field, Struct
+from .identity import CLASS_SIGNAL_PROCESSING as CLASS_SIGNAL_PROCESSING
+from .identity import DEVICE_PF as DEVICE_PF
+from .identity import DEVICE_VF as DEVICE_VF
+from .identity import FIRST_VF_OFFSET as FIRST_VF_OFFSET
+from .identity import REVISION as REVISION
+from .identity import TOTAL_VFS as TOTAL_VFS
+from .identity import VENDOR_AMD as VENDOR_AMD
+from .identity import VF_STRIDE as VF_STRIDE
+from .identity import bdf as bdf
+from .identity import routing_id as routing_id
+from .identity import vf_routing_id as vf_routing_id
 
 _SOURCE = "Linux 7.2 include/uapi/linux/pci_regs.h"
 
-VENDOR_AMD: Final = 0x1022
-DEVICE_PF: Final = 0x17F2
-"""Linux 7.2 ``amdxdna_pci_drv.c``: ``dev_npu3_pf_info``."""
-DEVICE_VF: Final = 0x17F3
-"""Linux 7.2 ``amdxdna_pci_drv.c``: ``dev_npu3_vf_info``."""
-REVISION: Final = 0x10
-"""The only revision for which Linux 7.2 has an entry."""
-CLASS_SIGNAL_PROCESSING: Final = 0x118000
-"""Base class 0x11, subclass 0x80 (other signal processing controller), interface 0."""
 DEVICE_ABSENT: Final = 0xFF
 """What each byte of an absent function reads."""
 
@@ -189,30 +191,3 @@ SRIOV_ARI_HIERARCHY: Final = 0x10
 SRIOV_PAGE_SIZES: Final = 0x553
 """4 KiB, 8 KiB, 64 KiB, 256 KiB, 1 MiB and 4 MiB: the sizes every SR-IOV device has to support."""
 SRIOV_PAGE_SIZE_4K: Final = 0x1
-TOTAL_VFS: Final = 64
-FIRST_VF_OFFSET: Final = 1
-VF_STRIDE: Final = 1
-"""VF n (from 0) has the PF's routing id + FIRST_VF_OFFSET + n * VF_STRIDE (chosen)."""
-
-
-def routing_id(bdf: str) -> int:
-    """``bus << 8 | device << 3 | function`` of a name such as ``0000:05:00.0``; ``ValueError`` if it is none."""
-    try:
-        _domain, bus, rest = bdf.split(":")
-        device, function = rest.split(".")
-        parts = (int(bus, 16), int(device, 16), int(function, 16))
-    except ValueError:
-        raise ValueError(f"{bdf!r} is not a PCI address such as 0000:05:00.0") from None
-    if not (parts[0] <= 0xFF and parts[1] <= 0x1F and parts[2] <= 7):
-        raise ValueError(f"{bdf!r} is not a PCI address: bus up to ff, device up to 1f, function up to 7")
-    return parts[0] << 8 | parts[1] << 3 | parts[2]
-
-
-def vf_routing_id(pf: int, index: int, offset: int = FIRST_VF_OFFSET, stride: int = VF_STRIDE) -> int:
-    """Routing id of VF ``index`` (from 0) of the PF with routing id ``pf`` (SR-IOV specification 2.1.2, modulo 2^16)."""
-    return (pf + offset + index * stride) & 0xFFFF
-
-
-def bdf(domain: int, routing: int) -> str:
-    """The name of the function with a routing id."""
-    return f"{domain:04x}:{routing >> 8 & 0xFF:02x}:{routing >> 3 & 0x1F:02x}.{routing & 7}"

@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, ClassVar, Final, Self
 
 from fauxdna.abi import bars, pci
+from fauxdna.abi.identity import VBNV_PF, VBNV_VF
 from fauxdna.abi.uapi import DeviceType
 from fauxdna.bus import Bus, Region
 from fauxdna.log import Log
@@ -34,8 +35,8 @@ class DeviceInfo:
     vbnv: str
 
 
-PF_INFO: Final = DeviceInfo(DeviceType.PF, "RyzenAI-npu3-pf")
-VF_INFO: Final = DeviceInfo(DeviceType.UMQ, "RyzenAI-npu3-vf")
+PF_INFO: Final = DeviceInfo(DeviceType.PF, VBNV_PF)
+VF_INFO: Final = DeviceInfo(DeviceType.UMQ, VBNV_VF)
 IDS: Final = {
     (0x17F2, 0x10): PF_INFO,
     (0x17F3, 0x10): VF_INFO,

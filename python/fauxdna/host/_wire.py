@@ -1,0 +1,101 @@
+"""What launcher and daemon say to each other: JSON documents with descriptors over a Unix socket that keeps message bounds."""
+
+from __future__ import annotations
+
+import array
+import json
+import os
+import socket
+
+from fauxdna.errors import DeviceGone, FauxdnaError, InvalidArgument, Unsupported
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from typing import Any
+
+VERSION = 1
+"""Of these messages; launcher and daemon have to be of one."""
+LARGEST = 1 << 16
+"""Bytes of a message."""
+DESCRIPTORS_MAX = 72
+"""A listener, and a node for a PF and 64 VFs."""
+
+
+def default_socket() -> str:
+    """Where ``fauxdna serve`` listens unless it is told otherwise."""
+    folder = os.environ.get("XDG_RUNTIME_DIR") or ("/run" if os.geteuid() == 0 else f"/tmp/fauxdna-{os.geteuid()}")
+    return f"{folder}/fauxdna.sock"
+
+
+def connect(path: str) -> socket.socket:
+    """A connection to the daemon at ``path``. ``ENODEV``: nobody listens there."""
+    link = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    try:
+        link.connect(path)
+    except OSError as error:
+        link.close()
+        raise DeviceGone(
+            f"no die at {path} ({os.strerror(error.errno or 0)})", f"start one: fauxdna serve --socket {path}"
+        ) from error
+    return link
+
+
+def send(link: socket.socket, document: dict[str, Any], descriptors: Iterable[int] = ()) -> None:
+    """Sends one message."""
+    data = json.dumps(document).encode()
+    rights = array.array("i", descriptors)
+    link.sendmsg([data], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, rights)] if rights else [])
+
+
+def receive(link: socket.socket) -> tuple[dict[str, Any], list[int]]:
+    """One message and its descriptors, which are the caller's to close.
+
+    Raises:
+        DeviceGone: the other side has hung up.
+        InvalidArgument: no JSON object, or too long; descriptors that came with it are closed.
+    """
+    rights = array.array("i")
+    data, ancillary, flags, _ = link.recvmsg(
+        LARGEST, socket.CMSG_SPACE(DESCRIPTORS_MAX * rights.itemsize), socket.MSG_CMSG_CLOEXEC
+    )
+    for level, kind, content in ancillary:
+        if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
+            rights.frombytes(content[: len(content) // rights.itemsize * rights.itemsize])
+    descriptors = rights.tolist()
+    try:
+        if not data:
+            raise DeviceGone("the other side of the die's socket has gone", "look at its log")
+        if flags & (socket.MSG_TRUNC | socket.MSG_CTRUNC):
+            raise InvalidArgument(f"a message of more than {LARGEST} bytes or {DESCRIPTORS_MAX} descriptors", "send less")
+        try:
+            document = json.loads(data)
+        except (ValueError, RecursionError) as error:
+            raise InvalidArgument(f"a message that is no JSON: {error}", "speak fauxdna's protocol") from error
+        if not isinstance(document, dict):
+            raise InvalidArgument("a message that is no JSON object", "speak fauxdna's protocol")
+    except FauxdnaError:
+        for descriptor in descriptors:
+            os.close(descriptor)
+        raise
+    return document, descriptors
+
+
+def ask(link: socket.socket, document: dict[str, Any], descriptors: Iterable[int] = ()) -> dict[str, Any]:
+    """Sends a request and gives the answer; an error that the daemon names is raised here."""
+    try:
+        send(link, {"version": VERSION, **document}, descriptors)
+        answer, extra = receive(link)
+    except OSError as error:
+        if isinstance(error, FauxdnaError):
+            raise
+        raise DeviceGone(f"the die's daemon has gone ({error.strerror})", "start it again: fauxdna serve") from error
+    for descriptor in extra:
+        os.close(descriptor)
+    if "problem" in answer:
+        raise FauxdnaError(str(answer["problem"]), str(answer.get("remedy", "")), errno=int(answer.get("errno", 5)))
+    if answer.get("version") != VERSION:
+        raise Unsupported(
+            f"the daemon speaks version {answer.get('version')}, this program {VERSION}", "use one release of fauxdna for both"
+        )
+    return answer

@@ -1,0 +1,275 @@
+"""Who owns the die and answers for it: takes sandboxes over a Unix socket, and gives each its door and its functions."""
+
+from __future__ import annotations
+
+import errno
+import os
+import selectors
+import socket
+import struct
+import threading
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import Any, Final
+
+from fauxdna.accel.machine import Machine
+from fauxdna.driver import Function, Pf
+from fauxdna.errors import Busy, FauxdnaError, InvalidArgument, NotFound
+from fauxdna.log import Log
+
+from . import _wire
+from .sandboxes import Sandbox
+
+_CREDENTIALS: Final = struct.Struct("3i")
+"""``struct ucred``."""
+_NAME: Final = "serve"
+_BACKLOG: Final = 128
+
+
+class Daemon:
+    """Serves the functions of ``machines`` to sandboxes.
+
+    Args:
+        machines: Dies that are brought up. Not closed with the daemon.
+        log: Where it writes.
+        idle: Called when the last sandbox has ended.
+    """
+
+    def __init__(self, machines: Sequence[Machine], log: Log, idle: Callable[[], None] = lambda: None) -> None:
+        self._machines = machines
+        self._log = log.logger("", _NAME)
+        self._idle = idle
+        self._sandboxes: set[Sandbox] = set()
+        self._lock = threading.Lock()
+
+    def offer(self, kinds: Sequence[bool]) -> list[Function]:
+        """Functions for a sandbox that wants nodes of these ``kinds`` (true is a PF): the VFs that the fewest others have."""
+        machine = self._machines[0]
+        functions = machine.nodes
+        pfs = [name for name, function in functions.items() if isinstance(function, Pf)]
+        with self._lock:
+            users = [name for sandbox in self._sandboxes for name in sandbox.functions]
+        vfs = sorted(
+            (name for name in functions if name not in pfs), key=lambda name: (users.count(name), list(functions).index(name))
+        )
+        if kinds.count(False) > len(vfs):
+            raise Busy(
+                f"{kinds.count(False)} VFs are wanted, and this die has {len(vfs)}", "start it with more: fauxdna serve --vfs N"
+            )
+        chosen = iter(vfs)
+        return [functions[pfs[0] if is_pf else next(chosen)] for is_pf in kinds]
+
+    def take(self, listener: int, files: Sequence[int], names: Sequence[str], level: str, program: str) -> Sandbox:
+        """Answers for a sandbox from now on. The descriptors are the sandbox's, also when this fails."""
+        try:
+            functions = [self._find(name) for name in names]
+            if len(files) != len(functions):
+                raise InvalidArgument(f"{len(files)} device files for {len(functions)} functions", "send one for each")
+            sandbox = Sandbox(listener, files, functions, level, self._ended)
+        except BaseException:
+            for descriptor in (listener, *files):
+                os.close(descriptor)
+            raise
+        with self._lock:
+            self._sandboxes.add(sandbox)
+        self._log.info(f"{program}: {', '.join(names)}")
+        sandbox.start()
+        return sandbox
+
+    @property
+    def sandboxes(self) -> int:
+        """How many are served."""
+        with self._lock:
+            return len(self._sandboxes)
+
+    def close(self) -> None:
+        """Ends all sandboxes: their programs get errors from then on."""
+        with self._lock:
+            sandboxes = list(self._sandboxes)
+        for sandbox in sandboxes:
+            sandbox.close()
+
+    def _find(self, name: str) -> tuple[Machine, str]:
+        for machine in self._machines:
+            if name in machine.nodes:
+                return machine, name
+        raise NotFound(f"no function {name}", "ask for one that the daemon offered")
+
+    def _ended(self, sandbox: Sandbox) -> None:
+        with self._lock:
+            self._sandboxes.discard(sandbox)
+            last = not self._sandboxes
+        if last:
+            self._idle()
+
+
+class Server:
+    """Listens for launchers at a socket path.
+
+    Args:
+        daemon: Whose functions to offer.
+        path: The socket; removed at the end. A stale one is replaced.
+        log: Where refusals are written.
+
+    Raises:
+        Busy: ``EADDRINUSE``, a living daemon listens there.
+    """
+
+    def __init__(self, daemon: Daemon, path: str, log: Log) -> None:
+        self._daemon = daemon
+        self._path = path
+        self._log = log.logger("", _NAME)
+        self._selector = selectors.DefaultSelector()
+        self._listener = _listen(path)
+        self._identity = os.stat(path)
+        self._wake_read, self._wake_write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        self._selector.register(self._listener, selectors.EVENT_READ)
+        self._selector.register(self._wake_read, selectors.EVENT_READ)
+
+    def run(self) -> None:
+        """Serves until :meth:`stop`."""
+        while True:
+            for key, _ in self._selector.select():
+                if key.fd == self._wake_read:
+                    return
+                if key.fileobj is self._listener:
+                    self._accept()
+                else:
+                    self._serve(key.data)
+
+    def stop(self) -> None:
+        """Makes :meth:`run` return; from any thread or signal handler."""
+        with suppress(BlockingIOError):
+            os.write(self._wake_write, b"\0")
+
+    def close(self) -> None:
+        """Stops listening and removes the socket."""
+        for key in list(self._selector.get_map().values()):
+            if isinstance(key.data, _Peer):
+                key.data.link.close()
+        self._selector.close()
+        self._listener.close()
+        os.close(self._wake_read)
+        os.close(self._wake_write)
+        with suppress(FileNotFoundError):
+            found = os.stat(self._path)
+            if (found.st_dev, found.st_ino) == (self._identity.st_dev, self._identity.st_ino):
+                os.unlink(self._path)
+
+    def _accept(self) -> None:
+        try:
+            link, _ = self._listener.accept()
+        except OSError as error:
+            # Out of descriptors: whoever waits is served when others have gone.
+            self._log.warning(f"a connection can't be taken: {error.strerror}")
+            return
+        link.setblocking(False)
+        pid, user, _ = _CREDENTIALS.unpack(link.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size))
+        peer = _Peer(link, pid, user)
+        if os.geteuid() not in (0, user):
+            self._log.warning(f"process {pid} of user {user} refused: the die is user {os.geteuid()}'s")
+            self._refuse(
+                peer, Busy(f"this die is user {os.geteuid()}'s", "start one of your own: fauxdna serve", errno=errno.EACCES)
+            )
+            link.close()
+            return
+        self._selector.register(link, selectors.EVENT_READ, peer)
+
+    def _serve(self, peer: _Peer) -> None:
+        try:
+            request, descriptors = _wire.receive(peer.link)
+        except FauxdnaError as error:
+            if error.errno != errno.ENODEV:
+                self._refuse(peer, error)
+            self._drop(peer)
+            return
+        except OSError:
+            self._drop(peer)
+            return
+        try:
+            answer = self._answer(peer, request, descriptors)
+        except FauxdnaError as error:
+            self._log.warning(f"process {peer.pid}: {error}")
+            self._refuse(peer, error)
+            self._drop(peer)
+        else:
+            self._reply(peer, answer)
+
+    def _answer(self, peer: _Peer, request: dict[str, Any], descriptors: list[int]) -> dict[str, Any]:
+        kinds, names = request.get("open"), request.get("nodes")
+        if isinstance(kinds, list) and not descriptors:
+            peer.level = str(request.get("uapi"))
+            functions = self._daemon.offer([bool(kind) for kind in kinds])
+            peer.offered = [function.name for function in functions]
+            return {"nodes": [{"bdf": function.name, "attributes": function.attributes()} for function in functions]}
+        if isinstance(names, list) and descriptors and names == peer.offered:
+            self._daemon.take(descriptors[0], descriptors[1:], names, peer.level, str(request.get("run")))
+            peer.offered = []
+            return {}
+        for descriptor in descriptors:
+            os.close(descriptor)
+        raise InvalidArgument("a request that this daemon does not know", "use one release of fauxdna for both")
+
+    def _reply(self, peer: _Peer, answer: dict[str, Any]) -> None:
+        try:
+            _wire.send(peer.link, {"version": _wire.VERSION, **answer})
+        except OSError:
+            self._drop(peer)
+
+    def _refuse(self, peer: _Peer, error: FauxdnaError) -> None:
+        with suppress(OSError):
+            _wire.send(peer.link, {"problem": error.problem, "remedy": error.remedy, "errno": error.errno})
+
+    def _drop(self, peer: _Peer) -> None:
+        self._selector.unregister(peer.link)
+        peer.link.close()
+
+
+class _Peer:
+    """A launcher that is connected."""
+
+    def __init__(self, link: socket.socket, pid: int, user: int) -> None:
+        self.link = link
+        self.pid = pid
+        self.user = user
+        self.level = ""
+        self.offered: list[str] = []
+
+
+def _listen(path: str) -> socket.socket:
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    try:
+        try:
+            listener.bind(path)
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE:
+                raise
+            _remove_stale(path)
+            listener.bind(path)
+        os.chmod(path, 0o666 if os.geteuid() == 0 else 0o600)
+        listener.listen(_BACKLOG)
+        listener.setblocking(False)
+    except OSError as error:
+        listener.close()
+        if isinstance(error, FauxdnaError):
+            raise
+        raise InvalidArgument(
+            f"no socket can be made at {path}: {error.strerror or error}", "name another place: --socket PATH", errno=error.errno
+        ) from error
+    return listener
+
+
+def _remove_stale(path: str) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as probe:
+        try:
+            probe.connect(path)
+        except ConnectionRefusedError:
+            os.unlink(path)
+            return
+        except OSError as error:
+            raise Busy(
+                f"{path} is no socket of a daemon that has gone ({error.strerror})", "name another place: --socket PATH"
+            ) from error
+    raise Busy(
+        f"a daemon listens at {path} already", "use it: fauxdna exec --die SOCKET, or stop it first", errno=errno.EADDRINUSE
+    )
