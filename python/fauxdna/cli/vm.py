@@ -34,7 +34,7 @@ def vm(
     ] = None,
     kernel: Annotated[str, typer.Option(help="'stock' (Debian's Linux 7.2), or a bzImage or vmlinux.")] = "stock",
     modules: Annotated[Path | None, typer.Option(help="The kernel's modules: a build tree, or lib/modules/VERSION.")] = None,
-    vfs: Annotated[int, typer.Option(help="Virtual functions, 0 to 7.")] = 1,
+    vfs: Annotated[int, typer.Option(help="Virtual functions, 0 to 7.")] = 2,
     pf: Annotated[
         bool, typer.Option("--pf/--no-pf", help="Give the guest the PF too, or VFs only, as a hypervisor does.")
     ] = True,
@@ -52,6 +52,7 @@ def vm(
 ) -> None:
     """Boot a Linux guest with an NPU, for a shell or for one command."""
     from ..vm import Machine, Settings
+    from ..vm.programs import PROBE, probe
 
     output = Output(as_json)
     settings = Settings(
@@ -67,6 +68,7 @@ def vm(
         kernel_arguments=shlex.split(append),
         console=not command,
         verbose=dmesg,
+        programs={PROBE: probe()},
         boot_seconds=timeout,
     )
     if not command:
