@@ -197,6 +197,11 @@ def _protocol(major: int, minor: int, *messages: Message) -> Protocol:
     return Protocol(major, minor, MappingProxyType({message.opcode: message for message in messages}))
 
 
+def extend(protocol: Protocol, minor: int, *messages: Message) -> Protocol:
+    """A later minor version of ``protocol``: its messages, and more."""
+    return _protocol(protocol.major, minor, *protocol.messages.values(), *messages)
+
+
 _PARTITION = State.VF_PARTITIONED | State.VF_ACTIVE
 
 PROTOCOL_5_10: Final = _protocol(
@@ -219,6 +224,3 @@ PROTOCOL_5_10: Final = _protocol(
     Message("AIE_TILE_INFO", 0x30006, TILE_INFO_REQUEST, TILE_INFO_RESPONSE, VF_STATES),
 )
 """Every message of Linux 7.2 ``aie4_msg_priv.h``."""
-
-PROTOCOLS: Final[Mapping[tuple[int, int], Protocol]] = MappingProxyType({(5, 10): PROTOCOL_5_10})
-"""The protocols that this device's management firmware speaks, by (major, minor)."""

@@ -7,7 +7,8 @@ import struct
 
 from fauxdna.abi import bars
 from fauxdna.abi._declare import Record
-from fauxdna.abi.messages import PROTOCOLS, Message, Protocol, Status
+from fauxdna.abi.messages import Message, Protocol, Status
+from fauxdna.abi.protocols import PROTOCOLS
 
 from ..errors import DeviceError, DeviceGone, DeviceTimeout, MessageRefused, Unsupported
 from .interrupts import Vector

@@ -10,7 +10,8 @@ from functools import partial
 from fauxdna import _core
 from fauxdna.abi import firmware as abi
 from fauxdna.abi._declare import Record, Struct
-from fauxdna.abi.messages import PF_STATES, PROTOCOLS, STATUS_RESPONSE, Message, State, Status
+from fauxdna.abi.messages import PF_STATES, STATUS_RESPONSE, Message, State, Status
+from fauxdna.abi.protocols import PROTOCOLS
 from fauxdna.device.function import Function
 from fauxdna.device.vf import VirtualFunction
 from fauxdna.firmware import FirmwareError, Image
