@@ -1143,3 +1143,46 @@ pub mod host_queue {
         pub const TIMEOUT: u32 = 6;
     }
 }
+
+/// From `fauxdna.abi.uc_log`.
+#[rustfmt::skip]
+pub mod uc_log {
+    pub const HEADER_SIZE: u32 = 32;
+    pub const BUFFER_MINIMUM: u32 = 64;
+    pub const BUFFER_MAXIMUM: u32 = 0x4000000;
+    /// Byte offsets; XRT core/common/uc_log.h struct uc_log_entry.
+    pub mod log_entry {
+        pub const SIZE: usize = 32;
+        pub const LENGTH: usize = 0;
+        pub const TS_HIGH: usize = 4;
+        pub const TS_LOW: usize = 8;
+        pub const FILE_ID: usize = 12;
+        pub const LINE_NUM: usize = 16;
+        pub const LOG_ID: usize = 20;
+        pub const ARGUMENT1: usize = 24;
+        pub const ARGUMENT2: usize = 28;
+    }
+    pub const WORDS_BEFORE_ARGUMENTS: u32 = 6;
+    pub mod file {
+        pub const MAIN: u32 = 0;
+        pub const DPU_CONTROL: u32 = 1;
+        pub const TASK_HANDLER: u32 = 5;
+        pub const XRT_HANDLER: u32 = 9;
+        pub const HOST_QUEUE: u32 = 10;
+        pub const TRACE: u32 = 14;
+    }
+    pub mod text {
+        pub const INVALID_PAGE: u32 = 4;
+        pub const INVALID_OPCODE: u32 = 5;
+        pub const DEADLOCK: u32 = 8;
+        pub const EXCEPTION: u32 = 11;
+        pub const END_JOB: u32 = 18;
+        pub const TRACE: u32 = 25;
+        pub const END_OF_CODE: u32 = 29;
+        pub const SAVE: u32 = 33;
+        pub const RESTORE: u32 = 35;
+        pub const EXECUTE: u32 = 55;
+        pub const PACKET: u32 = 56;
+        pub const PAGE_IN: u32 = 71;
+    }
+}

@@ -95,17 +95,35 @@ class Engine:
 
     def context_state(self, context: int) -> dict[str, object]:
         """``state`` ("idle", "running", "error", "exited"), ``read_index``, ``completed``, ``errors``, ``message`` (of the last
-        error, or ""), ``simulated_ns`` and ``energy_pj`` since creation, ``column``, ``columns``, ``priority``, ``owner``.
+        error, or ""), ``simulated_ns`` and ``energy_pj`` since creation, ``column``, ``columns``, ``priority``, ``owner``,
+        ``waiting`` (packets in the queue), ``preemptions``, and ``failure``: None, or of the last packet that failed ``word``
+        (its completion word; 0 if the queue could not be served), ``uc``, ``page``, ``offset``, ``opcode``, ``time_us`` (since
+        1970).
         """
+
+    def set_uc_log(self, context: int, buffers: Sequence[tuple[int, int]]) -> None:
+        """Has micro-controllers log into the rings (``abi.uc_log``) at ``(device address, size)``, by number; [] ends that."""
+
+    def set_force_preempt(self, context: int, forced: bool) -> None:
+        """Whether each of the context's packets is preempted at its first PREEMPT."""
+
+    def read_array(self, context: int, address: int, words: int) -> bytes:
+        """Registers or memory of the context's tiles, as a debugger reads them; ``address`` counts columns from its first.
+
+        At most 4 MiB come back. EINVAL: no register or memory is there.
+        """
+
+    def write_array(self, context: int, address: int, data: bytes) -> None:
+        """Writes whole words to registers or memory of the context's tiles. EINVAL: no register or memory is there."""
 
     def report(self, context: int) -> dict[str, object]:
         """What the context's packets cost.
 
         ``cycles``, ``simulated_ns``, ``energy_pj``, ``bytes`` and ``macs`` of all packets; ``last``: the same of the last one;
-        ``ucs``: a list of ``uc``, ``instructions``, ``pages``, ``dma_bytes``. Then, since the array was last made anew (when the
-        context was created or a packet failed), ``events`` and ``tiles``: a list of ``column``, ``row``, ``kind``, ``channels``
-        (``name``, ``busy_cycles``, ``bytes``, ``tasks``, ``bds``, ``energy_pj``) and ``core`` (``busy_cycles``, ``macs``,
-        ``elements``, ``instructions``, ``energy_pj``; only where a core ran).
+        ``ucs``: a list of ``uc``, ``instructions``, ``pages``, ``dma_bytes``, ``preemptions``. Then, since the array was last
+        made anew (when the context was created or a packet failed), ``events`` and ``tiles``: a list of ``column``, ``row``,
+        ``kind``, ``channels`` (``name``, ``busy_cycles``, ``bytes``, ``tasks``, ``bds``, ``energy_pj``) and ``core``
+        (``busy_cycles``, ``macs``, ``elements``, ``instructions``, ``energy_pj``; only where a core ran).
         """
 
     def packet_cost(self, context: int, sequence: int) -> dict[str, int] | None:

@@ -1,7 +1,8 @@
 //! A partition: its fabric, its micro-controllers and the clock they share.
 
-use super::fabric::{ArrayFault, Cycles, Fabric};
+use super::fabric::{ArrayFault, Cycles, Fabric, RegisterFault};
 use super::job::JobRef;
+use super::log::{Log, LogEntry};
 use super::processor::{Preempt, Stop, Surroundings};
 use super::trace::{Trace, TraceEntry};
 use super::uc::Uc;
@@ -9,6 +10,7 @@ use super::{ContextFault, ExecBuf, UcStatistics};
 use crate::abi::control_code::{REMOTE_BARRIER_PREEMPT, START_QUEUE_MAX, UC_PER_COLUMN};
 use crate::abi::host_queue::context_error;
 use crate::abi::timing::{HCLK_MHZ, POLL_TIMEOUT_CYCLES};
+use crate::abi::uc_log::{file, text};
 use crate::memory::HostMemory;
 
 /// What [`Machine::run`] came to.
@@ -49,6 +51,7 @@ pub struct Machine<F: Fabric> {
     idle_since: Option<Cycles>,
     tokens_seen: Option<u64>,
     trace: Trace,
+    log: Log,
 }
 
 impl<F: Fabric> Machine<F> {
@@ -71,6 +74,7 @@ impl<F: Fabric> Machine<F> {
             idle_since: None,
             tokens_seen: None,
             trace: Trace::default(),
+            log: Log::default(),
         }
     }
 
@@ -115,6 +119,7 @@ impl<F: Fabric> Machine<F> {
                 Ok(false) => {}
                 Err(fault) => {
                     let fault = self.explain(fault);
+                    self.log_fault(&fault);
                     self.abort();
                     return Progress::Fault(fault);
                 }
@@ -238,6 +243,7 @@ impl<F: Fabric> Machine<F> {
             wrote: false,
             polled,
             trace: &mut self.trace,
+            log: &mut self.log,
         };
         let uc = &mut self.ucs[index];
         let (barriers, running) = (uc.processor.remote.len(), uc.running);
@@ -308,6 +314,19 @@ impl<F: Fabric> Machine<F> {
         }
     }
 
+    fn log_fault(&mut self, fault: &ContextFault) {
+        let (text, arguments) = match fault.error {
+            context_error::INVALID_OPCODE => (text::INVALID_OPCODE, [u32::from(fault.opcode), fault.offset]),
+            context_error::TIMEOUT => (text::DEADLOCK, [fault.offset, fault.page]),
+            context_error::INVALID_PAGE => {
+                let file = (file::DPU_CONTROL, text::INVALID_PAGE);
+                return self.log.note(self.now(), fault.uc, file, &[fault.page]);
+            }
+            error => (text::EXCEPTION, [error, 0]),
+        };
+        self.log.note(self.now(), fault.uc, (file::DPU_CONTROL, text), &arguments);
+    }
+
     /// Completes the message of a timeout: what all the jobs and the fabric wait for.
     fn explain(&self, mut fault: ContextFault) -> ContextFault {
         if fault.error == context_error::TIMEOUT && fault.message.is_empty() {
@@ -368,6 +387,30 @@ impl<F: Fabric> Machine<F> {
     /// What each micro-controller has done.
     pub fn statistics(&self) -> impl Iterator<Item = UcStatistics> {
         self.ucs.iter().map(|uc| uc.processor.statistics)
+    }
+
+    /// Begins or ends the keeping of a log.
+    pub fn set_log(&mut self, on: bool) {
+        self.log.on = on;
+        self.log.entries.clear();
+    }
+
+    /// The log since the last call.
+    pub fn take_log(&mut self) -> Vec<LogEntry> {
+        std::mem::take(&mut self.log.entries)
+    }
+
+    /// Reads words of the fabric, as a debugger does.
+    pub fn peek(&mut self, address: u32, words: &mut [u32]) -> Result<(), RegisterFault> {
+        self.fabric.read_block(self.now(), address, words)
+    }
+
+    /// Writes words of the fabric, as a debugger does; polls look again.
+    pub fn poke(&mut self, address: u32, words: &[u32]) -> Result<(), RegisterFault> {
+        let now = self.now();
+        self.fabric.write_block(now, address, words)?;
+        self.repoll(now);
+        Ok(())
     }
 
     /// Begins or ends the recording of instructions.

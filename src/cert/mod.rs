@@ -4,6 +4,7 @@ mod dma;
 mod dtrace;
 pub mod fabric;
 mod job;
+mod log;
 mod machine;
 mod page;
 mod patch;
@@ -16,6 +17,7 @@ mod uc;
 mod waiting;
 
 pub use fabric::Cycles;
+pub use log::LogEntry;
 pub use machine::{Machine, Progress};
 pub use trace::TraceEntry;
 
@@ -58,4 +60,6 @@ pub struct UcStatistics {
     pub pages: u64,
     /// Bytes its DMA moved.
     pub dma_bytes: u64,
+    /// PREEMPTs that saved and restored.
+    pub preemptions: u64,
 }

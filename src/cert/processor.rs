@@ -6,6 +6,7 @@ use super::dma::UcDma;
 use super::dtrace;
 use super::fabric::{Cycles, Fabric, RegisterFault};
 use super::job::{Job, JobRef, State, Stream, Wait};
+use super::log::Log;
 use super::page::INSTRUCTION_WORDS;
 use super::patch;
 use super::trace::Trace;
@@ -13,6 +14,7 @@ use super::{ExecBuf, UcStatistics};
 use crate::abi::control_code::{self as form, SHARED_REGISTERS, SIZES, opcode};
 use crate::abi::host_queue::context_error;
 use crate::abi::timing::{HCLK_MHZ, POLL_CYCLES, UC_OPCODE_CYCLES, UC_REGISTER_CYCLES};
+use crate::abi::uc_log::{file, text};
 use crate::memory::HostMemory;
 
 /// Why an instruction could not be carried out.
@@ -89,6 +91,7 @@ pub(crate) struct Surroundings<'a, F: Fabric> {
     /// Some job polls a register.
     pub polled: bool,
     pub trace: &'a mut Trace,
+    pub log: &'a mut Log,
 }
 
 /// The state that instructions work on.
@@ -319,11 +322,9 @@ impl Processor {
                 dtrace::record(around.host, &self.exec, dtrace::Record::register(self.index, id, value));
             }
             opcode::TRACE => {
-                dtrace::record(
-                    around.host,
-                    &self.exec,
-                    dtrace::Record::trace(self.index, form::trace::INFO.get(words), started),
-                );
+                let info = form::trace::INFO.get(words);
+                dtrace::record(around.host, &self.exec, dtrace::Record::trace(self.index, info, started));
+                around.log.note(started, self.index, (file::TRACE, text::TRACE), &[info]);
             }
             opcode::LOAD_PDI => {
                 let code = Loaded {
@@ -398,13 +399,18 @@ impl Processor {
                 match job.phase {
                     0 if self.preempt == Preempt::Requested => {
                         job.phase = 1;
+                        around.log.note(started, self.index, (file::DPU_CONTROL, text::SAVE), &[]);
                         return nest(form::preempt::SAVE_PAGE.get(words));
                     }
                     1 => {
                         job.phase = 2;
+                        around.log.note(started, self.index, (file::DPU_CONTROL, text::RESTORE), &[]);
                         return nest(form::preempt::RESTORE_PAGE.get(words));
                     }
-                    2 => self.preempt = Preempt::Restored,
+                    2 => {
+                        self.preempt = Preempt::Restored;
+                        self.statistics.preemptions += 1;
+                    }
                     _ => {}
                 }
             }

@@ -8,10 +8,10 @@ use super::page::{PageError, describe};
 use super::processor::{Preempt, Processor, Step, Stop, Surroundings};
 use super::trace::TraceEntry;
 use super::{ContextFault, ExecBuf};
-use crate::abi::control_code::{NESTING_MAX, PAGES_MAX, REMOTE_BARRIER_PREEMPT, SIZES};
-use crate::abi::host_queue::context_error;
+use crate::abi::control_code::{NESTING_MAX, PAGE_SIZE, PAGES_MAX, REMOTE_BARRIER_PREEMPT, SIZES};
+use crate::abi::host_queue::{context_error, packet_opcode};
 use crate::abi::timing::UC_PAGE_CYCLES;
-use crate::memory::HostMemory;
+use crate::abi::uc_log::{file, text};
 
 /// Streams a micro-controller can hold: its program and nested ones.
 const STREAMS: usize = 8;
@@ -91,16 +91,16 @@ impl Uc {
         }
         if self.turning != 0 {
             *budget -= 1;
-            return self.turn_page(around.host);
+            return self.turn_page(around);
         }
         if !self.running {
             *budget -= 1;
-            return self.begin(around.host);
+            return self.begin(around);
         }
         self.run_job(around, horizon, budget)
     }
 
-    fn begin(&mut self, host: &dyn HostMemory) -> Result<(), ContextFault> {
+    fn begin<F: Fabric>(&mut self, around: &mut Surroundings<F>) -> Result<(), ContextFault> {
         let Some(exec) = self.pending.pop_front() else { return Ok(()) };
         self.processor.exec = exec;
         self.processor.registers.fill(0);
@@ -108,12 +108,17 @@ impl Uc {
         self.pages_left = PAGES_MAX;
         let stream = self.spare.pop().unwrap_or_else(Stream::new);
         self.streams[0] = Some(stream.begin(exec.code, None, 0, context_error::INVALID_PAGE));
+        let (at, uc) = (self.processor.time, self.processor.index);
+        around
+            .log
+            .note(at, uc, (file::HOST_QUEUE, text::PACKET), &[packet_opcode::EXEC_BUF]);
+        around.log.note(at, uc, (file::XRT_HANDLER, text::EXECUTE), &[]);
         self.processor.time += Cycles::from(UC_PAGE_CYCLES);
-        self.load(0, 0, host)
+        self.load(0, 0, around)
     }
 
     /// Loads page `number` into `slot`.
-    fn load(&mut self, slot: usize, number: u32, host: &dyn HostMemory) -> Result<(), ContextFault> {
+    fn load<F: Fabric>(&mut self, slot: usize, number: u32, around: &mut Surroundings<F>) -> Result<(), ContextFault> {
         let Some(stream) = self.streams[slot].as_mut() else {
             return Ok(());
         };
@@ -142,7 +147,10 @@ impl Uc {
         }
         self.pages_left -= 1;
         self.processor.statistics.pages += 1;
-        stream.page.load(host, stream.base, number).map_err(fault)?;
+        stream.page.load(around.host, stream.base, number).map_err(fault)?;
+        let offset = number.wrapping_mul(PAGE_SIZE);
+        let page_in = (file::DPU_CONTROL, text::PAGE_IN);
+        around.log.note(self.processor.time, uc, page_in, &[slot as u32, offset]);
         stream.parse().map_err(fault)?;
         stream.loaded_at = self.processor.time;
         for (index, job) in stream.jobs.iter().enumerate() {
@@ -184,7 +192,7 @@ impl Uc {
     }
 
     /// Goes on to the next page of a stream whose page has ended, or ends the stream.
-    fn turn_page(&mut self, host: &dyn HostMemory) -> Result<(), ContextFault> {
+    fn turn_page<F: Fabric>(&mut self, around: &mut Surroundings<F>) -> Result<(), ContextFault> {
         let slot = self.turning.trailing_zeros() as usize;
         self.turning &= self.turning - 1;
         let Some(stream) = self.streams[slot].as_mut() else {
@@ -194,9 +202,11 @@ impl Uc {
             // The next page was fetched while this one ran.
             self.processor.time = self.processor.time.max(stream.loaded_at + Cycles::from(UC_PAGE_CYCLES));
             let next = stream.page.number + 1;
-            return self.load(slot, next, host);
+            return self.load(slot, next, around);
         }
         let parent = stream.parent;
+        let end = (file::DPU_CONTROL, text::END_OF_CODE);
+        around.log.note(self.processor.time, self.processor.index, end, &[0]);
         self.spare.extend(self.streams[slot].take());
         match parent {
             None => {
@@ -287,8 +297,14 @@ impl Uc {
                     return Ok(());
                 }
                 Ok(Step::Block(wait)) => return self.block(at, wait),
-                Ok(Step::Nest { base, page, error }) => return self.nest(at, base, page, error, around.host),
-                Ok(Step::End) => return self.end_job(at),
+                Ok(Step::Nest { base, page, error }) => return self.nest(at, base, page, error, around),
+                Ok(Step::End) => {
+                    let end = (file::TASK_HANDLER, text::END_JOB);
+                    around
+                        .log
+                        .note(self.processor.time, self.processor.index, end, &[u32::from(id)]);
+                    return self.end_job(at);
+                }
                 Err(stop) => return Err(self.fault(at, stop)),
             }
         }
@@ -352,7 +368,14 @@ impl Uc {
         Some(self.streams[at.stream].as_ref()?.jobs.get(at.job)?.state)
     }
 
-    fn nest(&mut self, at: JobRef, base: u64, page: u32, error: u32, host: &dyn HostMemory) -> Result<(), ContextFault> {
+    fn nest<F: Fabric>(
+        &mut self,
+        at: JobRef,
+        base: u64,
+        page: u32,
+        error: u32,
+        around: &mut Surroundings<F>,
+    ) -> Result<(), ContextFault> {
         let Some(outer) = self.streams[at.stream].as_ref() else {
             return Ok(());
         };
@@ -372,7 +395,7 @@ impl Uc {
         let stream = stream.begin(base, Some(at), depth, error);
         self.streams[slot] = Some(Stream { exclusive, ..stream });
         self.processor.time += Cycles::from(UC_PAGE_CYCLES);
-        self.load(slot, page, host)
+        self.load(slot, page, around)
     }
 
     fn complete_transfer<F: Fabric>(&mut self, around: &mut Surroundings<F>) -> Result<(), ContextFault> {

@@ -9,11 +9,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::partition::Counted;
-use super::terms::{Clock, Cost, Pace, Placement, Served, State};
+use super::terms::{Clock, Cost, Failure, Pace, Placement, Served, State};
 use super::trace::{Event, Trace, set_machine_trace};
+use super::uc_log::UcLog;
 use crate::abi::control_code::UC_PER_COLUMN;
 use crate::abi::host_queue::{CAPACITY_MAX, completion_state, context_error};
 use crate::array::Array;
+use crate::cert::fabric::RegisterFault;
 use crate::cert::{ContextFault, Cycles, Machine, Progress, UcStatistics};
 use crate::memory::{Access, AddressSpace, Hint, HostMemory, Reader};
 use crate::queue::{Packet, Queue, QueueError, Request, error_word};
@@ -60,6 +62,11 @@ struct Work {
     recent: [(u64, Cost); RECENT],
     counted: Counted,
     trace: Option<Trace>,
+    /// The last packet that failed.
+    failure: Option<Failure>,
+    log: Option<Box<UcLog>>,
+    /// Each packet is preempted at its first PREEMPT.
+    force_preempt: bool,
 }
 
 impl Context {
@@ -81,6 +88,9 @@ impl Context {
             recent: [(u64::MAX, Cost::default()); RECENT],
             counted: Counted::default(),
             trace: None,
+            failure: None,
+            log: None,
+            force_preempt: false,
         };
         Self {
             reader: space.reader(),
@@ -162,6 +172,42 @@ impl Context {
         (known == sequence).then_some(cost)
     }
 
+    /// The last packet that failed.
+    pub fn failure(&self) -> Option<Failure> {
+        self.work.failure
+    }
+
+    /// Has micro-controllers log into the buffers at `(address, size)`, by number; none: they stop.
+    pub fn set_log(&mut self, buffers: &[(u64, u32)]) {
+        self.work.log = (!buffers.is_empty()).then(|| Box::new(UcLog::new(buffers)));
+        self.work.machine.set_log(!buffers.is_empty());
+    }
+
+    /// Whether each packet is preempted at its first PREEMPT.
+    pub fn set_force_preempt(&mut self, forced: bool) {
+        self.work.force_preempt = forced;
+    }
+
+    /// Reads words of the array at an address of the partition, as a debugger does.
+    pub fn peek(&mut self, address: u32, words: &mut [u32]) -> Result<(), RegisterFault> {
+        self.work.machine.peek(address, words)
+    }
+
+    /// Writes words of the array at an address of the partition, as a debugger does.
+    pub fn poke(&mut self, address: u32, words: &[u32]) -> Result<(), RegisterFault> {
+        self.work.machine.poke(address, words)
+    }
+
+    /// Packets in the queue, if it can be read.
+    pub fn waiting(&self) -> u64 {
+        let host = self.reader.enter();
+        self.work
+            .queue
+            .as_ref()
+            .and_then(|queue| queue.waiting(&host).ok())
+            .unwrap_or(0)
+    }
+
     /// Starts or stops recording events.
     pub fn set_trace(&mut self, enabled: bool) {
         self.work.trace = enabled.then(Trace::default);
@@ -190,7 +236,7 @@ impl Work {
         let Some(running) = &self.running else { return Served::More };
         let word = match running.ended {
             Some((word, _)) => word,
-            None => match self.run_slice(host) {
+            None => match self.run_slice(host, clock) {
                 Progress::More => return Served::More,
                 Progress::Done => completion_state::COMPLETED,
                 Progress::Fault(fault) => self.fault(&fault),
@@ -199,7 +245,7 @@ impl Work {
         self.end(host, word, clock)
     }
 
-    fn run_slice(&mut self, host: &Access<'_>) -> Progress {
+    fn run_slice(&mut self, host: &Access<'_>, clock: Clock) -> Progress {
         let mut progress = self.machine.run(host, STEPS);
         // Most packets of tests end here; only longer ones pay for the clock.
         if progress == Progress::More {
@@ -208,7 +254,20 @@ impl Work {
                 progress = self.machine.run(host, STEPS);
             }
         }
+        if self.log.is_some() {
+            self.write_log(host, clock);
+        }
         progress
+    }
+
+    /// Writes what the micro-controllers logged, before anybody is told that the packet is done.
+    fn write_log(&mut self, host: &Access<'_>, clock: Clock) {
+        let Some(log) = &mut self.log else { return };
+        let since = self.running.as_ref().map_or(0, |running| running.since);
+        let start = self.total.picoseconds;
+        log.write(host, &self.machine.take_log(), |at| {
+            (start + clock.picoseconds(at.saturating_sub(since))) / 1000
+        });
     }
 
     /// Takes a packet if one waits. A packet that runs no code is ended here; then nothing is running afterwards.
@@ -244,6 +303,9 @@ impl Work {
                     .try_for_each(|&(uc, exec)| self.machine.start(uc, exec))
                 {
                     Ok(()) => {
+                        if self.force_preempt {
+                            (0..self.ucs()).for_each(|uc| self.machine.set_preempt(uc));
+                        }
                         let began = (clock.pace == Pace::Real).then(Instant::now);
                         let Packet { completion, chain, .. } = packet;
                         self.running = Some(Running {
@@ -272,7 +334,9 @@ impl Work {
             Err(message) => {
                 self.errors += 1;
                 self.explain(format!("packet {sequence}: {message}"));
-                error_word(context_error::INVALID_PACKET, 0)
+                let word = error_word(context_error::INVALID_PACKET, 0);
+                self.failure = Some(Failure::now(word));
+                word
             }
         };
         self.aborting = packet.chain && word != completion_state::COMPLETED;
@@ -391,7 +455,15 @@ impl Work {
         self.explain(format!(
             "uC {uc}, page {page}, offset {offset:#x}, opcode {opcode:#04x}: {message}"
         ));
-        error_word(fault.error, *uc)
+        let word = error_word(fault.error, *uc);
+        self.failure = Some(Failure {
+            uc: *uc,
+            page: *page,
+            offset: *offset,
+            opcode: *opcode,
+            ..Failure::now(word)
+        });
+        word
     }
 
     fn explain(&mut self, message: String) {
@@ -403,6 +475,7 @@ impl Work {
     fn stop(&mut self, message: String) {
         self.errors += 1;
         self.state = State::Error;
+        self.failure = Some(Failure::now(0));
         self.explain(message);
         self.interrupt();
     }
@@ -412,6 +485,7 @@ impl Work {
         self.counted.renew(&self.machine);
         self.machine = new_machine(&self.placement);
         set_machine_trace(&mut self.machine, self.trace.is_some());
+        self.machine.set_log(self.log.is_some());
     }
 
     fn record(&mut self, kind: &'static str, text: String) {

@@ -10,6 +10,7 @@ mod terms;
 #[cfg(test)]
 mod tests;
 mod trace;
+mod uc_log;
 mod worker;
 
 use std::os::fd::RawFd;
@@ -20,7 +21,7 @@ use std::time::Duration;
 
 pub use context::Context;
 pub use partition::Totals;
-pub use terms::{Clock, Cost, Pace, Placement, State};
+pub use terms::{Clock, Cost, Failure, Pace, Placement, State};
 pub use trace::Event;
 
 use crate::abi::{array, host_queue as abi, timing};

@@ -89,6 +89,7 @@ impl Counted {
             uc.instructions += earlier.instructions;
             uc.pages += earlier.pages;
             uc.dma_bytes += earlier.dma_bytes;
+            uc.preemptions += earlier.preemptions;
         }
         all
     }

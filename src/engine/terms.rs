@@ -1,7 +1,7 @@
 //! What a context is placed on, what it is doing, and what its packets cost.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use super::partition::Totals;
 use crate::cert::Cycles;
@@ -37,6 +37,38 @@ pub enum State {
     Error,
     /// An EXIT packet ended it; further packets are aborted.
     Exited,
+}
+
+/// Why a packet failed, and when.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// Its completion word; 0 if the queue could not be served.
+    pub word: u32,
+    /// The micro-controller, and the page, offset and opcode where it stood.
+    pub uc: usize,
+    /// The page.
+    pub page: u32,
+    /// Byte offset from the page's start, header excluded.
+    pub offset: u32,
+    /// The opcode there.
+    pub opcode: u8,
+    /// Microseconds since 1970.
+    pub time: u64,
+}
+
+impl Failure {
+    /// One that no control code is to blame for.
+    pub(super) fn now(word: u32) -> Self {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Self {
+            word,
+            uc: 0,
+            page: 0,
+            offset: 0,
+            opcode: 0,
+            time: since.as_micros() as u64,
+        }
+    }
 }
 
 /// What [`Context::serve`] came to.

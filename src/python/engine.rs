@@ -2,12 +2,17 @@
 
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
-use pyo3::types::PyDict;
+use pyo3::types::{PyBytes, PyDict};
 
 use super::memory::{AddressSpace, Interrupts};
 use crate::array::TileReport;
 use crate::cert::UcStatistics;
-use crate::engine::{self, Cost, Pace, Placement, State};
+use crate::cert::fabric::RegisterFault;
+use crate::engine::{self, Cost, Failure, Pace, Placement, State};
+use crate::error::Error;
+
+/// Words that one call reads or writes: 4 MiB.
+const ARRAY_ACCESS_MAX: usize = 1 << 20;
 
 /// `fauxdna._core.Engine`.
 #[pyclass(frozen, module = "fauxdna._core")]
@@ -76,10 +81,12 @@ impl Engine {
                     outcome,
                     context.cost().0,
                     context.placement().clone(),
+                    context.statistics().iter().map(|uc| uc.preemptions).max().unwrap_or(0),
+                    (context.waiting(), context.failure()),
                 )
             })
         })?;
-        let (state, read_index, (completed, errors, message), cost, placement) = found;
+        let (state, read_index, (completed, errors, message), cost, placement, preemptions, (waiting, failure)) = found;
         let name = match state {
             State::Idle => "idle",
             State::Running => "running",
@@ -96,7 +103,42 @@ impl Engine {
         out.set_item("columns", placement.columns)?;
         out.set_item("priority", placement.priority)?;
         out.set_item("owner", placement.owner)?;
+        out.set_item("waiting", waiting)?;
+        out.set_item("preemptions", preemptions)?;
+        out.set_item("failure", failure.map(|failure| failure_dict(py, &failure)).transpose()?)?;
         Ok(out)
+    }
+
+    fn set_uc_log(&self, py: Python<'_>, context: u64, buffers: Vec<(u64, u32)>) -> PyResult<()> {
+        Ok(py.detach(|| self.0.with(context, |context| context.set_log(&buffers)))?)
+    }
+
+    fn set_force_preempt(&self, py: Python<'_>, context: u64, forced: bool) -> PyResult<()> {
+        Ok(py.detach(|| self.0.with(context, |context| context.set_force_preempt(forced)))?)
+    }
+
+    fn read_array<'py>(&self, py: Python<'py>, context: u64, address: u32, words: usize) -> PyResult<Bound<'py, PyBytes>> {
+        let mut read = vec![0; words.min(ARRAY_ACCESS_MAX)];
+        let bytes = py.detach(|| {
+            let outcome = self.0.with(context, |context| context.peek(address, &mut read))?;
+            outcome.map_err(|fault| register_error(&fault))?;
+            Ok::<_, Error>(read.iter().flat_map(|word| word.to_le_bytes()).collect::<Vec<u8>>())
+        })?;
+        Ok(PyBytes::new(py, &bytes))
+    }
+
+    fn write_array(&self, py: Python<'_>, context: u64, address: u32, data: &[u8]) -> PyResult<()> {
+        let words: Vec<u32> = data
+            .as_chunks::<4>()
+            .0
+            .iter()
+            .take(ARRAY_ACCESS_MAX)
+            .map(|bytes| u32::from_le_bytes(*bytes))
+            .collect();
+        Ok(py.detach(|| {
+            let outcome = self.0.with(context, |context| context.poke(address, &words))?;
+            outcome.map_err(|fault| register_error(&fault))
+        })?)
     }
 
     fn report<'py>(&self, py: Python<'py>, context: u64) -> PyResult<Bound<'py, PyDict>> {
@@ -150,6 +192,24 @@ impl Engine {
     }
 }
 
+fn register_error(fault: &RegisterFault) -> Error {
+    Error::new(
+        libc::EINVAL,
+        format!("array address {:#010x}: {}", fault.address, fault.reason),
+    )
+}
+
+fn failure_dict<'py>(py: Python<'py>, failure: &Failure) -> PyResult<Bound<'py, PyDict>> {
+    let out = PyDict::new(py);
+    out.set_item("word", failure.word)?;
+    out.set_item("uc", failure.uc)?;
+    out.set_item("page", failure.page)?;
+    out.set_item("offset", failure.offset)?;
+    out.set_item("opcode", failure.opcode)?;
+    out.set_item("time_us", failure.time)?;
+    Ok(out)
+}
+
 fn cost_dict<'py>(py: Python<'py>, cost: &Cost) -> PyResult<Bound<'py, PyDict>> {
     let out = PyDict::new(py);
     out.set_item("cycles", cost.cycles)?;
@@ -166,6 +226,7 @@ fn uc_dict<'py>(py: Python<'py>, index: usize, uc: &UcStatistics) -> PyResult<Bo
     out.set_item("instructions", uc.instructions)?;
     out.set_item("pages", uc.pages)?;
     out.set_item("dma_bytes", uc.dma_bytes)?;
+    out.set_item("preemptions", uc.preemptions)?;
     Ok(out)
 }
 

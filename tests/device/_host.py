@@ -42,7 +42,8 @@ class RecordingEngine:
 
     def context_state(self, context: int) -> dict[str, object]:
         assert context in self.contexts
-        return {"errors": self.failed.get(context, ("", 0))[1], "message": self.failed.get(context, ("", 0))[0]}
+        message, errors = self.failed.get(context, ("", 0))
+        return {"state": "idle", "completed": 0, "errors": errors, "message": message, "simulated_ns": 0, "energy_pj": 0.0}
 
     def set_clock(self, megahertz: int) -> None:
         self.clocks.append(megahertz)

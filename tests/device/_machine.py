@@ -18,7 +18,7 @@ class Machine:
 
     die: Die
     engine: RecordingEngine
-    images: dict[str, bytes] = field(default_factory=lambda: dict(build_images()))
+    images: dict[str, bytes] = field(default_factory=lambda: dict(build_images(protocol=(5, 10))))
 
     def open(self, bdf: str) -> LocalBus:
         function = self.die.functions()[bdf]

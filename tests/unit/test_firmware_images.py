@@ -43,7 +43,7 @@ def test_signature_is_ed25519_over_header_and_payload() -> None:
 
 def test_facts() -> None:
     facts = verify_image(NPU + b"garbage")
-    assert (facts["kind"], facts["device"], facts["revision"], facts["protocol"]) == ("npu", "17f2", "0x10", "5.10")
+    assert (facts["kind"], facts["device"], facts["revision"], facts["protocol"]) == ("npu", "17f2", "0x10", "5.24")
     assert facts["length"] == len(NPU)
     assert facts["trailing_bytes"] == 7
     assert facts["vf_limit"] == 64

@@ -15,7 +15,7 @@ from types import ModuleType
 from ._declare import Bits, Struct, Words
 from .control_code import Operation
 
-MODULES = ("array", "tile_program", "timing", "control_code", "host_queue")
+MODULES = ("array", "tile_program", "timing", "control_code", "host_queue", "uc_log")
 
 _HEADER = """\
 //! What both sides agree on. Generated from `python/fauxdna/abi` by `python -m fauxdna.abi._rust`; do not edit.

@@ -1,4 +1,4 @@
-"""Management messages of protocol 5.24 beyond those of 5.10: what AMD's newer driver asks firmware, and three messages of our own.
+"""Management messages of protocol 5.24 beyond those of 5.10: what AMD's newer driver asks firmware, and three of our own.
 
 Firmware that speaks 5.24 serves drivers of 5.10, which send none of these. Opcodes, layouts and field names are those of
 amd/xdna-driver ``aie4_msg_priv.h`` (its structures are packed to 4 bytes).
@@ -179,7 +179,10 @@ CERT_LOGGING = Struct(
 )
 VERSION_INFO_REQUEST = Struct("aie4_version_info_req", 4, _RESERVED, source=_SOURCE + "aie4_version_info_req")
 VERSION_INFO_RESPONSE = Struct(
-    "aie4_version_info_resp", 8, [_STATUS, Field("major", "u16"), Field("minor", "u16")], source=_SOURCE + "aie4_version_info_resp"
+    "aie4_version_info_resp",
+    8,
+    [_STATUS, Field("major", "u16"), Field("minor", "u16")],
+    source=_SOURCE + "aie4_version_info_resp",
 )
 COLUMN_INFO_REQUEST = Struct(
     "aie4_column_info_req",

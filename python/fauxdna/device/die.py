@@ -120,7 +120,7 @@ class Die:
             self.engine.close()
 
     def _start_firmware(self, npu: Image, cert: Image) -> None:
-        self.firmware = ManagementFirmware(npu, cert, self.pf, self.engine, self.columns, self.log)
+        self.firmware = ManagementFirmware(npu, cert, self.pf, self.engine, self.power, self.columns, self.log)
         for vf in self.vfs:
             self.firmware.vf_appeared(vf)
 

@@ -242,6 +242,12 @@ class Function(ABC):
             raise OSError(errno.EACCES, "bus mastering is off; set COMMAND bit 2")
         return self.space.read(address, length)
 
+    def write_memory(self, address: int, data: bytes) -> None:
+        """DMA to the host; ``OSError`` if bus mastering is off or the memory is not mapped."""
+        if not self.config.master_enabled:
+            raise OSError(errno.EACCES, "bus mastering is off; set COMMAND bit 2")
+        self.space.write(address, data)
+
     def _unmap(self) -> None:
         for address, length, _ in self._own_space.mappings():
             self._own_space.unmap(address, length)

@@ -15,6 +15,7 @@ class Power:
         self._engine = engine
         self.on = False
         self._soft = self._hard = timing.DPM_DEFAULT
+        self._override: int | None = None
         self.npuclk, self.hclk = timing.DPM_LEVELS[timing.DPM_DEFAULT]
 
     def __str__(self) -> str:
@@ -23,7 +24,9 @@ class Power:
     def turn_on(self) -> None:
         """Power, at the default level."""
         self.on = True
-        self._soft = self._hard = timing.DPM_DEFAULT
+        self._soft = timing.DPM_DEFAULT
+        self._hard = 0
+        self._override = None
         self._apply()
 
     def turn_off(self) -> None:
@@ -32,8 +35,19 @@ class Power:
 
     @property
     def level(self) -> int:
-        """The DPM level in force: the hard level is a floor under the soft one."""
-        return max(self._soft, self._hard)
+        """The DPM level in force: the hard level is a floor under firmware's, or else the soft one."""
+        return max(self._soft if self._override is None else self._override, self._hard)
+
+    @property
+    def soft(self) -> int:
+        """The level that the SMU was asked for."""
+        return self._soft
+
+    def override(self, level: int | None) -> None:
+        """Firmware's level in place of the soft one, or none."""
+        if level != self._override:
+            self._override = level
+            self._apply()
 
     def set_soft_level(self, level: int) -> bool:
         """Asks for a level; false if the table has none such."""

@@ -6,14 +6,20 @@ from functools import cache
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from fauxdna.abi import array, bars, messages, pci
+from fauxdna.abi import array, bars, pci
 from fauxdna.abi import firmware as abi
 from fauxdna.abi.firmware import FirmwareKind, NpuFeature
+from fauxdna.abi.protocols import NEWEST
 
 from ._container import Image, build, verify
 from ._keys import development_key, development_public_key, load_private_key, load_public_key
 
-RELEASE = (messages.PROTOCOL_5_10.major, messages.PROTOCOL_5_10.minor)
+RELEASE = (NEWEST.major, NEWEST.minor)
+"""The mailbox protocol of the release; drivers of an earlier minor version are served as well."""
+NPU_VERSION = (1, 1, 0, 1)
+"""Major, minor, patch, build of the management firmware."""
+CERT_VERSION = (1, 0, 0, 1)
+"""Major, minor, hotfix, build of the micro-controllers' firmware."""
 
 
 def npu_manifest(
@@ -21,31 +27,58 @@ def npu_manifest(
     features: NpuFeature = NpuFeature.SRIOV,
     vf_limit: int = pci.TOTAL_VFS,
     context_limit: int = bars.DOORBELL_PAGES,
+    version: tuple[int, int, int, int] = NPU_VERSION,
 ) -> bytes:
     """Payload of a management firmware image: what it offers, and its limits."""
-    return abi.NPU_MANIFEST.pack(features=features, vf_limit=vf_limit, context_limit=context_limit)
+    major, minor, patch, number = version
+    return abi.NPU_MANIFEST.pack(
+        features=features,
+        vf_limit=vf_limit,
+        context_limit=context_limit,
+        version_major=major,
+        version_minor=minor,
+        version_patch=patch,
+        version_build=number,
+    )
 
 
-def cert_manifest(*, opcode_table: tuple[int, int] = abi.OPCODE_TABLE, columns: int = array.COLUMNS) -> bytes:
+def cert_manifest(
+    *,
+    opcode_table: tuple[int, int] = abi.OPCODE_TABLE,
+    columns: int = array.COLUMNS,
+    version: tuple[int, int, int, int] = CERT_VERSION,
+) -> bytes:
     """Payload of a micro-controller firmware image: the opcodes it interprets, and on how many columns it runs."""
-    return abi.CERT_MANIFEST.pack(opcode_table_major=opcode_table[0], opcode_table_minor=opcode_table[1], columns=columns)
+    major, minor, hotfix, number = version
+    return abi.CERT_MANIFEST.pack(
+        opcode_table_major=opcode_table[0],
+        opcode_table_minor=opcode_table[1],
+        columns=columns,
+        version_major=major,
+        version_minor=minor,
+        version_hotfix=hotfix,
+        version_build=number,
+    )
 
 
-def build_images(key: bytes | None = None) -> dict[str, bytes]:
-    """The release's images by file name, signed with ``key`` (PEM) or the development key. The bytes are always the same."""
-    return _build() if key is None else _sign(load_private_key(key))
+def build_images(key: bytes | None = None, protocol: tuple[int, int] = RELEASE) -> dict[str, bytes]:
+    """The release's images by file name, signed with ``key`` (PEM) or the development key. The bytes are always the same.
+
+    ``protocol``: the mailbox protocol they speak, of those in ``abi.protocols``.
+    """
+    return _build(protocol) if key is None else _sign(load_private_key(key), protocol)
 
 
 @cache
-def _build() -> dict[str, bytes]:
-    return _sign(development_key())
+def _build(protocol: tuple[int, int]) -> dict[str, bytes]:
+    return _sign(development_key(), protocol)
 
 
-def _sign(key: Ed25519PrivateKey) -> dict[str, bytes]:
-    label = f"fauxdna {RELEASE[0]}.{RELEASE[1]}"
+def _sign(key: Ed25519PrivateKey, protocol: tuple[int, int]) -> dict[str, bytes]:
+    label = f"fauxdna {protocol[0]}.{protocol[1]}"
     return {
-        abi.NPU_FILE: build(FirmwareKind.NPU, npu_manifest(), key, protocol=RELEASE, name=f"{label} npu"),
-        abi.CERT_FILE: build(FirmwareKind.CERT, cert_manifest(), key, protocol=RELEASE, name=f"{label} cert"),
+        abi.NPU_FILE: build(FirmwareKind.NPU, npu_manifest(), key, protocol=protocol, name=f"{label} npu"),
+        abi.CERT_FILE: build(FirmwareKind.CERT, cert_manifest(), key, protocol=protocol, name=f"{label} cert"),
     }
 
 

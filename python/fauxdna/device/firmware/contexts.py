@@ -28,6 +28,7 @@ def create_partition(request: Request) -> bytes:
             f"{fields.column_count} columns from {fields.column_start}; the array has columns 0 to {firmware.columns - 1}"
         )
     firmware.partitions_made += 1
+    request.counters.partitions += 1
     partition = Partition(firmware.partitions_made, fields.column_start, fields.column_count)
     request.sender.partition = partition
     return request.answer(partition_id=partition.id)
@@ -79,7 +80,11 @@ def create_hw_context(request: Request) -> bytes:
         raise Refusal(str(error.strerror)) from None
     # Each context is its own owner: a VF serves several processes, so tiles are scrubbed between any two of its contexts.
     firmware.contexts_made += 1
+    request.counters.contexts += 1
     vf.contexts[slot + 1] = Context(handle, slot, column, columns)
+    if firmware.preempts(vf):
+        firmware.engine.set_force_preempt(handle, True)
+    firmware.follow_modes()
     request.log.info(f"context {slot + 1}: columns {column} to {column + columns - 1}, doorbell {doorbell:#x}, vector {vector}")
     return request.answer(hw_context_id=slot + 1, doorbell_offset=doorbell, job_complete_msix_idx=vector)
 
@@ -87,8 +92,7 @@ def create_hw_context(request: Request) -> bytes:
 def destroy_hw_context(request: Request) -> bytes:
     """Ends a context."""
     vf, identifier = request.sender, request.fields.hw_context_id
-    if identifier not in vf.contexts:
-        raise Refusal(f"context {identifier} does not exist; the VF has {', '.join(map(str, vf.contexts))}")
+    context_of(request, identifier)
     _destroy(request.firmware, vf, identifier)
     return request.answer()
 
@@ -103,12 +107,25 @@ def _destroy(firmware: FirmwareState, vf: VfState, identifier: int) -> None:
     context = vf.contexts.pop(identifier)
     try:
         state = firmware.engine.context_state(context.handle)
+        vf.note_failure(identifier, state)
+        for retired in (vf.retired, firmware.retired):
+            context.add_work(state, retired)
         if state["message"]:
             vf.log.error(f"context {identifier} met {state['errors']} errors, the last: {state['message']}")
         firmware.engine.destroy_context(context.handle)
     except OSError as error:
         vf.log.error(f"context {identifier} did not end in order: {error.strerror}")
     vf.function.sram.write(bars.DOORBELLS + context.slot * bars.PAGE_SIZE, _CLEAR_PAGE)
+    firmware.follow_modes()
+
+
+def context_of(request: Request, identifier: int) -> Context:
+    """The sender's context of that id; :class:`Refusal` if it has none."""
+    context = request.sender.contexts.get(identifier)
+    if context is None:
+        known = ", ".join(map(str, request.sender.contexts))
+        raise Refusal(f"context {identifier} does not exist; the VF has {known}")
+    return context
 
 
 def _partition(vf: VfState, identifier: int) -> Partition:

@@ -7,40 +7,42 @@ from typing import Final
 
 from fauxdna.abi import array
 
+from . import array_view
 from .state import Request
 
-_EVENTS: Final = 8
-"""Event registers of each tile kind, as Linux reports for AIE2 (chosen)."""
-_VERSION: Final = (4, 0)
-"""AIE4 (chosen)."""
-_ARRAY_CORE_ROW: Final = array.MEM_ROW + 1
-"""Array row of the first core tile; its address row is another (``array.FIRST_CORE_ROW``)."""
+_VERSION: Final = (1, 1)
+"""Versions of this structure and of a column's status that XRT 2.25 knows (``core/common/info_aie2.cpp``)."""
 
 
 def tile_info(request: Request) -> bytes:
-    """Geometry, DMA channels, locks and event registers."""
+    """Geometry, DMA channels, locks and event registers; ``size`` is that of a column's status (AIE_COLUMN_INFO)."""
     return request.answer(
-        size=1 << array.COLUMN_SHIFT,
+        size=array_view.COLUMN_STATUS_SIZE,
         major=_VERSION[0],
         minor=_VERSION[1],
         cols=request.firmware.columns,
-        rows=_ARRAY_CORE_ROW + array.CORE_ROWS,
+        rows=array_view.ROWS,
         core_rows=array.CORE_ROWS,
         mem_rows=1,
         shim_rows=1,
-        core_row_start=_ARRAY_CORE_ROW,
+        core_row_start=array_view.FIRST_CORE,
         mem_row_start=array.MEM_ROW,
         shim_row_start=array.SHIM_ROW,
-        core_dma_channels=array.CORE_S2MM,
-        mem_dma_channels=array.MEM_S2MM,
-        shim_dma_channels=array.SHIM_S2MM,
+        core_dma_channels=array_view.CORE_CHANNELS,
+        mem_dma_channels=array_view.MEM_CHANNELS,
+        shim_dma_channels=array_view.SHIM_CHANNELS,
         core_locks=array.CORE_LOCKS,
         mem_locks=array.MEM_LOCKS,
         shim_locks=array.SHIM_LOCKS,
-        core_events=_EVENTS,
-        mem_events=_EVENTS,
-        shim_events=_EVENTS,
+        core_events=array_view.EVENTS,
+        mem_events=array_view.EVENTS,
+        shim_events=array_view.EVENTS,
     )
 
 
-HANDLERS: Final[Mapping[str, Callable[[Request], bytes]]] = {"AIE_TILE_INFO": tile_info}
+def version_info(request: Request) -> bytes:
+    """Version of a column's status."""
+    return request.answer(major=_VERSION[0], minor=_VERSION[1])
+
+
+HANDLERS: Final[Mapping[str, Callable[[Request], bytes]]] = {"AIE_TILE_INFO": tile_info, "AIE_VERSION_INFO": version_info}

@@ -12,17 +12,25 @@ from fauxdna.abi import firmware as abi
 from fauxdna.abi._declare import Record, Struct
 from fauxdna.abi.messages import PF_STATES, STATUS_RESPONSE, Message, State, Status
 from fauxdna.abi.protocols import PROTOCOLS
+from fauxdna.abi.uapi import PowerMode
 from fauxdna.device.function import Function
+from fauxdna.device.power import Power
 from fauxdna.device.vf import VirtualFunction
 from fauxdna.firmware import FirmwareError, Image
 from fauxdna.log import Log
 
-from . import contexts, control, information
+from . import contexts, control, debug, information, monitoring
 from .state import FirmwareState, Refusal, Request, VfState
 
 Handler = Callable[[Request], bytes]
 
-HANDLERS: Mapping[str, Handler] = {**control.HANDLERS, **contexts.HANDLERS, **information.HANDLERS}
+HANDLERS: Mapping[str, Handler] = {
+    **control.HANDLERS,
+    **contexts.HANDLERS,
+    **information.HANDLERS,
+    **monitoring.HANDLERS,
+    **debug.HANDLERS,
+}
 
 
 class ManagementFirmware:
@@ -32,7 +40,7 @@ class ManagementFirmware:
         FirmwareError: the images don't go together, or their manifests ask for what this device has not.
     """
 
-    def __init__(self, npu: Image, cert: Image, pf: Function, engine: _core.Engine, columns: int, log: Log) -> None:
+    def __init__(self, npu: Image, cert: Image, pf: Function, engine: _core.Engine, power: Power, columns: int, log: Log) -> None:
         if npu.protocol != cert.protocol:
             raise FirmwareError(
                 errno.EINVAL,
@@ -53,6 +61,9 @@ class ManagementFirmware:
             )
         self.state = FirmwareState(
             engine=engine,
+            power=power,
+            npu_version=(manifest.version_major, manifest.version_minor, manifest.version_patch, manifest.version_build),
+            cert_version=(microcode.version_major, microcode.version_minor, microcode.version_hotfix, microcode.version_build),
             columns=min(columns, microcode.columns),
             features=abi.NpuFeature(manifest.features),
             vf_limit=manifest.vf_limit,
@@ -78,6 +89,7 @@ class ManagementFirmware:
     def vf_vanished(self, vf: VirtualFunction) -> None:
         """A VF left the bus, or is about to be reset."""
         self._close_vf(self.state.vfs.pop(vf.index))
+        self.state.follow_modes()
 
     def vf_quiesced(self, vf: VirtualFunction) -> None:
         """A VF may not do DMA any more."""
@@ -92,6 +104,9 @@ class ManagementFirmware:
     def _close_vf(self, vf: VfState) -> None:
         contexts.destroy_all(self.state, vf)
         vf.partition = None
+        vf.power_mode = PowerMode.DEFAULT
+        vf.config.clear()
+        vf.last_failure = None
         vf.function.mailbox.stop()
 
     def _handle(self, function: Function, vf: VfState | None, opcode: int, payload: bytes) -> bytes:
@@ -99,6 +114,7 @@ class ManagementFirmware:
         log = self._log.logger(function.bdf, "firmware")
         message = self._protocol.messages.get(opcode)
         state = self.state.pf_state if vf is None else vf.state
+        (self.state if vf is None else vf).counters.count_message(opcode)
         if message is None:
             log.warning(f"opcode {opcode:#x} is not in protocol {self._protocol.major}.{self._protocol.minor}")
             return STATUS_RESPONSE.pack(status=Status.NOTSUPP)
