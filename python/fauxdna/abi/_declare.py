@@ -43,6 +43,16 @@ class Field:
         return struct.calcsize("<" + self.format)
 
 
+def fields_of(text: str) -> list[Field]:
+    """Fields from ``"type name, type name[count]"``."""
+    declared = []
+    for part in text.split(","):
+        kind, field = part.split()
+        field, _, count = field.partition("[")
+        declared.append(Field(field, kind, int(count[:-1]) if count else 1))
+    return declared
+
+
 class Struct:
     """A packed little-endian structure.
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from enum import IntEnum
 from typing import Final
 
-from ._declare import Field, Struct
+from ._declare import Struct, fields_of
 
 _SOURCE = "Linux 7.2 include/uapi/drm/amdxdna_accel.h"
 _DRM = "Linux 7.2 include/uapi/drm/drm.h"
@@ -138,12 +138,7 @@ class ContextState(IntEnum):
 
 def _struct(name: str, size: int, fields: str) -> Struct:
     """A declaration from ``"type name, type name[count]"``."""
-    declared = []
-    for part in fields.split(","):
-        kind, field = part.split()
-        field, _, count = field.partition("[")
-        declared.append(Field(field, kind, int(count[:-1]) if count else 1))
-    return Struct(name, size, declared, source=_DRM if name.startswith("drm_") else _SOURCE)
+    return Struct(name, size, fields_of(fields), source=_DRM if name.startswith("drm_") else _SOURCE)
 
 
 _TILE = "u16 {0}_row_count,u16 {0}_row_start,u16 {0}_dma_channel_count,u16 {0}_lock_count,u16 {0}_event_reg_count,u16 {0}_pad[3]"

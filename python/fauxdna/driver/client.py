@@ -150,11 +150,19 @@ class Client:
 
     def gem_close(self, handle: int) -> None:
         """GEM_CLOSE: the BO lives on while mappings, contexts or other handles hold it. ``EINVAL`` for an unknown handle."""
+        self.function.memory.put(self.take_bo(handle))
+
+    def add_bo(self, bo: BufferObject) -> int:
+        """A new handle of ``bo``, a BO of this file's function; takes the caller's reference over, whatever happens."""
+        return self._publish(bo)
+
+    def take_bo(self, handle: int) -> BufferObject:
+        """:meth:`gem_close` that hands the handle's reference to the caller."""
         with self._lock:
             bo = self._objects.pop(handle, None)
         if bo is None:
             raise NotFound(f"BO handle {handle} is not open", "close each handle once", errno=errno.EINVAL)
-        self.function.memory.put(bo)
+        return bo
 
     def bo(self, handle: int) -> BufferObject:
         """The BO of ``handle``; ``ENOENT`` if there is none."""
@@ -202,13 +210,16 @@ class Client:
         qos = qos or Qos()
         hardware = vf.create_context(self.bo(umq_bo), num_tiles, qos.priority)
         with self._lock:
-            for step in range(_MAX_CONTEXT):
+            closed = self._closed
+            for step in range(0 if closed else _MAX_CONTEXT):
                 handle = (self._next_context - 1 + step) % _MAX_CONTEXT + 1
                 if handle not in self._contexts:
                     self._contexts[handle] = hardware
                     self._next_context = handle + 1
                     return ContextInfo(handle, hardware.doorbell_offset, 0)
         vf.destroy_context(hardware)
+        if closed:
+            raise _file_closed()
         raise Busy(f"this file has {_MAX_CONTEXT} contexts", "destroy one, or open the device again")
 
     def firmware_context(self, handle: int) -> int:
@@ -238,19 +249,15 @@ class Client:
         )
 
     def exec_cmd(self, hwctx: int, command: int, arguments: tuple[int, ...] = (), type_: int = CommandType.EXEC_BUF) -> int:
-        """EXEC_CMD: AIE4 commands go through the host queue. Errors in the order of 7.2's checks, then ``EOPNOTSUPP``."""
+        """EXEC_CMD: AIE4 commands go through the host queue: ``EOPNOTSUPP`` after 7.2's checks of type and count."""
         if type_ != CommandType.EXEC_BUF:
             raise InvalidArgument(f"command type {type_}", "use EXEC_BUF")
         if len(arguments) > _MAX_ARGUMENTS:
             raise InvalidArgument(f"{len(arguments)} argument BOs", f"give at most {_MAX_ARGUMENTS}")
-        with self._lock:
-            known = command in self._objects and all(handle in self._objects for handle in arguments)
-            context = hwctx in self._contexts
-        if not known:
-            raise NotFound(f"command BO {command} or an argument BO is not open", "create it first", errno=errno.EINVAL)
-        if not context:
-            raise _no_context(hwctx)
-        raise Unsupported("EXEC_CMD on AIE4: its contexts have a user-mode queue", "write a packet and ring the doorbell")
+        raise Unsupported(
+            f"EXEC_CMD of BO {command} on context {hwctx}: AIE4 contexts have a user-mode queue",
+            "write a packet and ring the doorbell",
+        )
 
     def wait_cmd(self, hwctx: int, sequence: int, timeout_ms: int = 0) -> None:
         """WAIT_CMD: until command ``sequence`` of the context is done; 0 ms waits without end.
@@ -319,7 +326,7 @@ class Client:
                 self._objects[handle] = bo
                 return handle
         self.function.memory.put(bo)
-        raise DeviceGone("this file is closed", "open the device again", errno=errno.EBADF)
+        raise _file_closed()
 
     def _doorbell(self, offset: int, length: int) -> MapTarget:
         vf = self._vf("mmap of a doorbell")
@@ -331,6 +338,10 @@ class Client:
             raise InvalidArgument(f"mapping {length} bytes of a doorbell", "map one page")
         page = vf.doorbell_page(offset)
         return MapTarget(page.fd, page.offset, PAGE_SIZE)
+
+
+def _file_closed() -> DeviceGone:
+    return DeviceGone("this file is closed", "open the device again", errno=errno.EBADF)
 
 
 def _no_context(handle: int) -> InvalidArgument:

@@ -11,7 +11,7 @@ import os
 import stat
 import threading
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 
 from fauxdna.abi.uapi import BoType
@@ -63,6 +63,7 @@ class BufferManager:
         self._objects: dict[_Identity, BufferObject] = {}
         self._lock = threading.Lock()
         self._attached = True
+        self._imports = 0
         self._dropped: deque[BufferObject] = deque()
         self._thread = _Thread()
 
@@ -116,6 +117,28 @@ class BufferManager:
                     known.references += 1
                     return known
             return self._add(BoType.SHARE, store, store.adopt(fd, 0, status.st_size), internal=False, imported=True)
+
+    def map_memory(self, store: BackingStore, pieces: Sequence[Backing], *, map_offset: int) -> BufferObject:
+        """An imported BO over memory that others own: ``pieces`` follow each other in one range of device addresses.
+
+        ``store`` stands for all of them: its ``release`` is called once, with the last reference, or when this fails.
+        """
+        with self._call():
+            length = sum(piece.length for piece in pieces)
+            try:
+                address = self._map_pieces(pieces, length)
+            except Exception:
+                store.release(pieces[0])
+                raise
+            whole = Backing(pieces[0].fd, pieces[0].offset, length, map_offset)
+            bo = BufferObject(BoType.SHARE, store, whole, address, internal=False)
+            bo.imported = True
+            with self._lock:
+                # Each import is an object of its own, whatever memory it shows.
+                self._imports += 1
+                bo.identity = (-1, self._imports, 0)
+                self._objects[bo.identity] = bo
+            return bo
 
     def export(self, bo: BufferObject) -> int:
         """A new descriptor of ``bo``'s memory. ``EOPNOTSUPP`` for a BO made of someone's own memory, as in Linux."""
@@ -213,13 +236,21 @@ class BufferManager:
         self._addresses.free(address)
 
     def _map(self, backing: Backing, alignment: int) -> int:
-        address = self._addresses.allocate(backing.length, alignment)
+        return self._map_pieces((backing,), backing.length, alignment)
+
+    def _map_pieces(self, pieces: Sequence[Backing], length: int, alignment: int = PAGE_SIZE) -> int:
+        address = self._addresses.allocate(length, alignment)
+        at = address
         try:
-            self._bus.dma_map(address, backing.fd, backing.offset, backing.length, _READ_WRITE)
+            for piece in pieces:
+                self._bus.dma_map(at, piece.fd, piece.offset, piece.length, _READ_WRITE)
+                at += piece.length
         except BusError as error:
+            if at > address:
+                self._bus.dma_unmap(address, at - address)
             self._addresses.free(address)
             raise DeviceError(
-                f"the bus did not map {backing.length} bytes at device address {address:#x} ({error.strerror})",
+                f"the bus did not map {length} bytes at device address {address:#x} ({error.strerror})",
                 "close buffers that are no longer used",
                 errno=error.errno,
             ) from error
