@@ -65,6 +65,7 @@ class Struct:
         self.fields = tuple(fields)
         self.source = source
         self.offsets: dict[str, int] = {}
+        self._by_name = {field.name: field for field in fields}
         at = 0
         for field in fields:
             if field.name in self.offsets:
@@ -96,6 +97,10 @@ class Struct:
         """The fields at ``offset`` of ``data``; raises ``struct.error`` if ``data`` is too short."""
         flat = iter(self._packer.unpack_from(data, offset))
         return Record(self.name, dict(self._take(flat)))
+
+    def field(self, name: str) -> Field:
+        """The declaration of one field."""
+        return self._by_name[name]
 
     def _take(self, flat: Iterator[object]) -> Iterator[tuple[str, object]]:
         for field in self.fields:

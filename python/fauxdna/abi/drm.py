@@ -78,7 +78,6 @@ SET_CLIENT_CAP: Final = _struct("drm_set_client_cap", 16, "u64 capability,u64 va
 SET_CLIENT_NAME: Final = _struct("drm_set_client_name", 16, "u64 name_len,u64 name")
 GEM_FLINK: Final = _struct("drm_gem_flink", 8, "u32 handle,u32 name")
 GEM_OPEN: Final = _struct("drm_gem_open", 16, "u32 name,u32 handle,u64 size")
-MODE_FB_CMD: Final = _struct("drm_mode_fb_cmd", 28, "u32 fb_id,u32 width,u32 height,u32 pitch,u32 bpp,u32 depth,u32 handle")
 SYNCOBJ_CREATE: Final = _struct("drm_syncobj_create", 8, "u32 handle,u32 flags")
 SYNCOBJ_DESTROY: Final = _struct("drm_syncobj_destroy", 8, "u32 handle,u32 pad")
 SYNCOBJ_HANDLE: Final = _struct("drm_syncobj_handle", 24, "u32 handle,u32 flags,i32 fd,u32 pad,u64 point")
@@ -189,7 +188,6 @@ ARGUMENTS: Final = {
     CoreIoctl.GEM_FLINK: GEM_FLINK,
     CoreIoctl.GEM_OPEN: GEM_OPEN,
     CoreIoctl.SET_CLIENT_NAME: SET_CLIENT_NAME,
-    CoreIoctl.MODE_ADDFB: MODE_FB_CMD,
     CoreIoctl.SYNCOBJ_CREATE: SYNCOBJ_CREATE,
     CoreIoctl.SYNCOBJ_DESTROY: SYNCOBJ_DESTROY,
     CoreIoctl.SYNCOBJ_HANDLE_TO_FD: SYNCOBJ_HANDLE,

@@ -164,6 +164,11 @@ class Client:
             raise NotFound(f"BO handle {handle} is not open", "close each handle once", errno=errno.EINVAL)
         return bo
 
+    def has_bo(self, bo: BufferObject) -> bool:
+        """Whether a handle of this file stands for ``bo``."""
+        with self._lock:
+            return any(known is bo for known in self._objects.values())
+
     def bo(self, handle: int) -> BufferObject:
         """The BO of ``handle``; ``ENOENT`` if there is none."""
         with self._lock:

@@ -1,0 +1,10 @@
+"""The accel UAPI as a service: what a kernel would do with the ioctls of programs, done in this process."""
+
+from __future__ import annotations
+
+from ._call import Call
+from ._hub import Hub
+from ._level import Level
+from .service import OpenNode, Service
+
+__all__ = ["Call", "Hub", "Level", "OpenNode", "Service"]

@@ -1,0 +1,103 @@
+"""One ioctl under way: its argument as ``drm_ioctl`` keeps it, its open file, its caller's memory."""
+
+from __future__ import annotations
+
+import errno
+import struct
+from contextlib import suppress
+from typing import TYPE_CHECKING, Final
+
+from fauxdna.abi._declare import Record, Struct
+from fauxdna.errors import InvalidArgument
+
+from ._call import Call
+
+if TYPE_CHECKING:
+    from ._file import OpenFile
+
+ADDRESS_MASK: Final = (1 << 64) - 1
+_IN, _OUT = 1, 2
+_DIRECTION_SHIFT, _SIZE_SHIFT, _SIZE_MASK = 30, 16, 0x3FFF
+
+
+def size_of(number: int) -> int:
+    """``_IOC_SIZE``."""
+    return number >> _SIZE_SHIFT & _SIZE_MASK
+
+
+def fault(what: str, address: int, length: int, number: int = errno.EFAULT) -> InvalidArgument:
+    """An address that the caller may not use."""
+    return InvalidArgument(f"{what}: {length} bytes at {address:#x} can't be reached", "pass a valid pointer", errno=number)
+
+
+class Request:
+    """An ioctl on ``file``. Handlers read its fields, set others, and raise :class:`fauxdna.errors.FauxdnaError`.
+
+    As in ``drm_ioctl``, what the caller's number and the driver's agree on decides what is copied in and out; what the caller did
+    not give is 0, what it has no room for is not returned, and the argument is copied back after an error too.
+    """
+
+    __slots__ = ("_structure", "call", "data", "file", "name", "out_size")
+
+    def __init__(self, call: Call, file: OpenFile, name: str, number: int, structure: Struct | None) -> None:
+        self.call = call
+        self.file = file
+        self.name = name
+        size, known = size_of(call.request), size_of(number)
+        directions = (call.request & number) >> _DIRECTION_SHIFT
+        in_size = size if directions & _IN else 0
+        self.out_size = size if directions & _OUT else 0
+        try:
+            given = call.data() if in_size else b""
+        except OSError as error:
+            raise fault(f"argument of {name}", call.argument, in_size) from error
+        self.data = bytearray(max(in_size, self.out_size, known))
+        self.data[: len(given)] = given
+        self._structure = structure
+
+    @property
+    def fields(self) -> Record:
+        """The argument as it came."""
+        assert self._structure is not None
+        return self._structure.unpack(self.data)
+
+    def set(self, **values: int) -> None:
+        """Changes fields of the argument."""
+        assert self._structure is not None
+        for name, value in values.items():
+            field = self._structure.field(name)
+            struct.pack_into("<" + field.format, self.data, self._structure.offsets[name], value)
+
+    def read(self, address: int, length: int, what: str = "memory", number: int = errno.EFAULT) -> bytes:
+        """``copy_from_user``; ``number`` is the errno of a bad pointer."""
+        if not length:
+            return b""
+        if address + length > ADDRESS_MASK:
+            raise fault(f"{what} of {self.name}", address, length, number)
+        try:
+            return self.call.read(address, length)
+        except OSError as error:
+            raise fault(f"{what} of {self.name}", address, length, number) from error
+
+    def write(self, address: int, data: bytes, what: str = "memory") -> None:
+        """``copy_to_user``."""
+        if not data:
+            return
+        if address + len(data) > ADDRESS_MASK:
+            raise fault(f"{what} of {self.name}", address, len(data))
+        try:
+            self.call.write(address, data)
+        except OSError as error:
+            raise fault(f"{what} of {self.name}", address, len(data)) from error
+
+    def finish(self, error: int = 0) -> None:
+        """Copies the argument back, wakes the caller and lets go of the file."""
+        if self.out_size:
+            try:
+                self.call.write(self.call.argument, bytes(self.data[: self.out_size]))
+            except OSError:
+                error = errno.EFAULT
+        # A caller that was killed waits for nothing.
+        with suppress(OSError):
+            self.call.reply(error)
+        self.file.leave()

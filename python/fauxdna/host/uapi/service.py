@@ -1,0 +1,183 @@
+"""Answers every ioctl of a sandbox's nodes, as ``drm_ioctl`` and ``amdxdna`` of Linux 7.2 do."""
+
+from __future__ import annotations
+
+import errno
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from typing import Final
+
+from fauxdna.abi import drm
+from fauxdna.accel.local import LocalFile
+from fauxdna.driver import BackingStore
+from fauxdna.errors import FauxdnaError
+
+from . import _bo, _drm, _hwctx, _info, _prime, _syncobj_ioctls
+from ._call import Call
+from ._file import Node, OpenFile
+from ._hub import Hub
+from ._level import Level
+from ._processes import LinuxCapability, capable
+from ._request import Request
+from ._table import Entry, Permission
+
+OpenNode = Callable[[int, BackingStore, int], LocalFile]
+"""Opens node ``index`` with a store for its BOs, for a process."""
+
+_SLOW_CALLS: Final = 8
+"""Calls of a sandbox that may wait for firmware at once."""
+_NUMBER: Final = 0xFF
+_TYPE_SHIFT: Final = 8
+_ENTRIES: Final = (
+    *_drm.ENTRIES,
+    *_bo.ENTRIES,
+    *_prime.ENTRIES,
+    *_syncobj_ioctls.ENTRIES,
+    *_hwctx.ENTRIES,
+    *_info.ENTRIES,
+)
+TABLE: Final = {int(entry.number) & _NUMBER: entry for entry in _ENTRIES}
+"""By ``DRM_IOCTL_NR``; what is missing has no function in Linux either."""
+
+
+class Service:
+    """The handler of a sandbox's door.
+
+    Args:
+        files: One descriptor for reading and writing per node file of the sandbox; each is duplicated.
+        open_node: Opens a node for a client, at the client's first call.
+        level: Which kernel's answers to give.
+        hub: What the sandboxes of a die share; one per die.
+    """
+
+    def __init__(self, files: Sequence[int], open_node: OpenNode, *, level: Level = Level.NEXT, hub: Hub | None = None) -> None:
+        self.level = level
+        self.hub = hub or Hub()
+        self._open_node = open_node
+        self._nodes = [Node(fd) for fd in files]
+        self._files: dict[int, OpenFile] = {}
+        self._lock = threading.Lock()
+        self._pool = ThreadPoolExecutor(_SLOW_CALLS, thread_name_prefix="uapi")
+        self._closed = False
+
+    def call(self, call: Call) -> None:
+        """Answers one ioctl, now or later."""
+        try:
+            file = self._file(call)
+        except FauxdnaError as error:
+            with suppress(OSError):
+                call.reply(error.errno or errno.EIO)
+            return
+        if file is None:
+            with suppress(OSError):
+                call.reply(errno.ENODEV)
+            return
+        try:
+            request, entry = self._decode(call, file)
+        except FauxdnaError as error:
+            self._refused(file, "ioctl", error)
+            self._give_up(call, file, error.errno or errno.EIO)
+            return
+        if entry.slow:
+            try:
+                self._pool.submit(self._serve, request, entry)
+                return
+            except RuntimeError:
+                # The service was closed meanwhile.
+                self._give_up(call, file, errno.ENODEV)
+                return
+        self._serve(request, entry)
+
+    def closed(self, client: int) -> None:
+        """The last descriptor and mapping of an open file are gone."""
+        with self._lock:
+            file = self._files.pop(client, None)
+        if file is not None:
+            file.close()
+
+    def ended(self) -> None:
+        """No process of the sandbox is left."""
+        self.close()
+
+    def close(self) -> None:
+        """Closes every open file; calls that wait get ``ENODEV``. May be called twice."""
+        with self._lock:
+            if self._closed:
+                return
+            self._closed = True
+            files = list(self._files.values())
+            self._files.clear()
+        self.hub.waits.cancel(files)
+        for file in files:
+            file.close()
+        self._pool.shutdown(wait=False)
+        for node in self._nodes:
+            node.store.close()
+
+    def _file(self, call: Call) -> OpenFile | None:
+        """The caller's open file, entered; opened at its first call. None if the function or the file is gone."""
+        file = self._files.get(call.client)
+        if file is None:
+            with self._lock:
+                file = self._files.get(call.client)
+                if file is None:
+                    if self._closed:
+                        return None
+                    node = self._nodes[call.node]
+                    local = self._open_node(call.node, node.store, call.pid)
+                    file = self._files[call.client] = OpenFile(node, local, self.hub, self.level, call.pid)
+        # drm_dev_is_unplugged
+        return file if file.local.function.started and file.enter() else None
+
+    def _decode(self, call: Call, file: OpenFile) -> tuple[Request, Entry]:
+        """``drm_ioctl`` up to its look at permissions."""
+        if call.request >> _TYPE_SHIFT & _NUMBER != drm.IOCTL_TYPE:
+            raise FauxdnaError(f"ioctl {call.request:#x} is none of DRM's", "use those of drm.h", errno=errno.ENOTTY)
+        entry = TABLE.get(call.request & _NUMBER)
+        if entry is None:
+            raise FauxdnaError(f"ioctl {call.request:#x} does not exist", "use those of amdxdna_accel.h", errno=errno.EINVAL)
+        return Request(call, file, entry.name, entry.number, entry.structure), entry
+
+    def _serve(self, request: Request, entry: Entry) -> None:
+        error = 0
+        try:
+            self._permit(request, entry)
+            if entry.handler(request):
+                return
+        except FauxdnaError as refused:
+            self._refused(request.file, entry.name, refused)
+            error = refused.errno or errno.EIO
+        except Exception as bug:
+            # Whatever went wrong here, the caller waits for an answer.
+            request.file.local.function.log.error(f"{entry.name} failed: {type(bug).__name__}: {bug}")
+            error = errno.EIO
+        request.finish(error)
+
+    def _permit(self, request: Request, entry: Entry) -> None:
+        """``drm_ioctl_permit``: an accel node is no render node, and nobody is its master."""
+        permission, file = entry.permission, request.file
+        if permission & Permission.ROOT_ONLY and not self._is_root(request):
+            raise _forbidden(entry, "it takes CAP_SYS_ADMIN")
+        if permission & Permission.AUTH and not file.authenticated:
+            raise _forbidden(entry, "it takes a file that was opened with CAP_SYS_ADMIN")
+        if permission & Permission.MASTER:
+            raise _forbidden(entry, "an accel node has no master")
+
+    def _is_root(self, request: Request) -> bool:
+        return capable(request.call.tid, LinuxCapability.SYS_ADMIN)
+
+    @staticmethod
+    def _refused(file: OpenFile, name: str, error: FauxdnaError) -> None:
+        file.local.function.log.debug(f"pid {file.local.pid}: {name}: {error}")
+
+    @staticmethod
+    def _give_up(call: Call, file: OpenFile, error: int) -> None:
+        with suppress(OSError):
+            call.reply(error)
+        file.leave()
+
+
+def _forbidden(entry: Entry, why: str) -> FauxdnaError:
+    return FauxdnaError(f"{entry.name} is not allowed: {why}", "", errno=errno.EACCES)
