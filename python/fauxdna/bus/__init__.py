@@ -28,11 +28,12 @@ class Region(IntEnum):
 
 
 class IrqIndex(IntEnum):
-    """Kinds of interrupt, by VFIO's numbers. An AIE4 function has MSI-X only."""
+    """Kinds of interrupt, by VFIO's numbers. An AIE4 function has MSI-X only; ERROR is how VFIO tells a host of lost devices."""
 
     INTX = 0
     MSI = 1
     MSIX = 2
+    ERROR = 3
 
 
 class DmaAccess(IntFlag):
@@ -86,7 +87,7 @@ class Bus(Protocol):
     def region_write(self, region: Region, offset: int, data: bytes) -> None:
         """Writes ``data`` at ``offset``.
 
-        What a register write starts in firmware is done when this returns, and before the next read is answered.
+        What a register write starts in firmware is done before any later access, to this function or another, is answered.
         """
         ...
 

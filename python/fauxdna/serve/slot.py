@@ -31,7 +31,7 @@ class Slot:
     A VMM looks at a VF, maps its SRAM and gives it memory before the guest enables it. So DMA maps, eventfds and SRAM are the
     slot's, and a VF that appears takes them over. Until the first reset, which ends a VMM's setting up, configuration space is
     shown as QEMU needs it: an absent VF has all but its ids, and the PF's SR-IOV capability, which QEMU would hide for ever, is
-    one of its vendor. Later an absent function reads all ones.
+    one of its vendor. Later an absent function reads all ones (and has no interrupt pin).
 
     Made by :meth:`fauxdna.serve.LocalDie.hold`. One thread at a time uses it; :meth:`close` may come from another.
     """
@@ -52,6 +52,8 @@ class Slot:
         self._physical = PhysicalMemory() if bar_sizes == bars.PF_BAR_SIZES else None
         self._dma_lock = threading.Lock()
         self._eventfds: dict[int, int] = {}
+        self._error = Interrupts(1)
+        self._error_connected = False
         self._template = ConfigSpace(pci.DEVICE_VF, bars.VF_BAR_SIZES)
         self._set_up = False
         self._closed = False
@@ -111,9 +113,8 @@ class Slot:
             if self._function is not None:
                 data = self._function.region_read(region, offset, length)
                 return self._disguise(offset, data) if region == Region.CONFIG and not self._set_up else data
-            if region == Region.CONFIG and not self._set_up:
-                ids = _ONES * pci.HEADER.offsets["command"] + self._template.read(0, pci.CONFIG_SIZE)[4:]
-                return ids[offset : offset + length]
+            if region == Region.CONFIG:
+                return self._absent_config()[offset : offset + length]
             return _ONES * length
 
     def region_write(self, region: Region, offset: int, data: bytes) -> None:
@@ -187,6 +188,20 @@ class Slot:
                 if copy is not None:
                     os.close(copy)
 
+    def set_error_irq(self, fd: int | None) -> None:
+        """Connects the eventfd by which VFIO tells of a device that can't go on, or disconnects it. It never comes."""
+        try:
+            self._error.set(0, fd)
+        except OSError as error:
+            raise BusError(error.errno, error.strerror) from error
+        self._error_connected = fd is not None
+
+    def trigger_error_irq(self) -> None:
+        """Raises it, as VFIO's loopback test does; ``EINVAL`` while it is not connected."""
+        if not self._error_connected:
+            raise BusError(errno.EINVAL, "no eventfd is connected; connect one first")
+        self._error.trigger(0)
+
     def disconnect_irqs(self) -> None:
         """Disconnects every vector and disables MSI-X."""
         with self.lock:
@@ -236,6 +251,14 @@ class Slot:
         if self._physical is not None:
             self._physical.close()
         self._on_close(self)
+
+    def _absent_config(self) -> bytes:
+        """All ones; but while a VMM sets up only the ids are, and later QEMU asks for the interrupt pin after each reset."""
+        if not self._set_up:
+            ids = pci.HEADER.offsets["command"]
+            return _ONES * ids + self._template.read(ids, pci.CONFIG_SIZE - ids)
+        pin = pci.HEADER.offsets["interrupt_pin"]
+        return _ONES * pin + b"\0" + _ONES * (pci.CONFIG_SIZE - pin - 1)
 
     def _size(self, region: Region) -> int:
         if region == Region.CONFIG:

@@ -20,7 +20,7 @@ from fauxdna.log import Logger
 from ..slot import Slot
 from .negotiation import Agreement, negotiate
 
-_VECTORS: Final = {int(IrqIndex.MSIX): bars.MSIX_VECTORS}
+_VECTORS: Final = {int(IrqIndex.MSIX): bars.MSIX_VECTORS, int(IrqIndex.ERROR): 1}
 """Interrupts of each index; those not named have none."""
 
 
@@ -153,7 +153,7 @@ class Session:
             raise BusError(errno.EINVAL, f"interrupt index {request.index}; there are 0 to {abi.NUM_IRQS - 1}")
         count = _VECTORS.get(request.index, 0)
         # Not NORESIZE: with it QEMU disables and enables all vectors for each one it adds, and loses interrupts.
-        flags = abi.IRQ_INFO_EVENTFD | abi.IRQ_INFO_MASKABLE if count else 0
+        flags = (abi.IRQ_INFO_EVENTFD if count else 0) | (abi.IRQ_INFO_MASKABLE if request.index == IrqIndex.MSIX else 0)
         return _Reply(abi.IRQ_INFO.pack(argsz=abi.IRQ_INFO.size, flags=flags, index=request.index, count=count))
 
     def _set_irqs(self, message: Message) -> _Reply:
@@ -170,21 +170,30 @@ class Session:
             raise BusError(errno.EINVAL, f"{len(extra)} bytes of data for {count} interrupts")
         if message.fds and (data != IrqSet.DATA_EVENTFD or len(message.fds) != count):
             raise BusError(errno.EINVAL, f"{len(message.fds)} file descriptors for {count} interrupts")
-        if not count:
-            if start or request.flags != IrqSet.DATA_NONE | IrqSet.ACTION_TRIGGER:
-                raise BusError(errno.EINVAL, "count 0 disables interrupts: start 0, no data, action trigger")
+        if not count and (start or request.flags != IrqSet.DATA_NONE | IrqSet.ACTION_TRIGGER):
+            raise BusError(errno.EINVAL, "count 0 disables interrupts: start 0, no data, action trigger")
+        if action != IrqSet.ACTION_TRIGGER and (data == IrqSet.DATA_EVENTFD or request.index != IrqIndex.MSIX):
+            raise BusError(errno.EINVAL, "only MSI-X vectors can be masked, and without eventfds")
+        chosen = [byte != 0 for byte in extra] if data == IrqSet.DATA_BOOL else [True] * count
+        if request.index == IrqIndex.ERROR:
+            self._set_error_irq(data, chosen, message.fds)
+        elif not count:
             self._slot.disconnect_irqs()
         elif data == IrqSet.DATA_EVENTFD:
-            if action != IrqSet.ACTION_TRIGGER:
-                raise BusError(errno.EINVAL, "eventfds for masking are for INTx, which the function has not")
             self._slot.set_irqs(start, message.fds or [None] * count)
+        elif action == IrqSet.ACTION_TRIGGER:
+            self._slot.trigger_irqs(start, chosen)
         else:
-            chosen = [byte != 0 for byte in extra] if data == IrqSet.DATA_BOOL else [True] * count
-            if action == IrqSet.ACTION_TRIGGER:
-                self._slot.trigger_irqs(start, chosen)
-            else:
-                self._slot.mask_irqs(start, chosen, action == IrqSet.ACTION_MASK)
+            self._slot.mask_irqs(start, chosen, action == IrqSet.ACTION_MASK)
         return _Reply()
+
+    def _set_error_irq(self, data: int, chosen: Sequence[bool], fds: Sequence[int]) -> None:
+        if data == IrqSet.DATA_EVENTFD:
+            self._slot.set_error_irq(fds[0] if fds else None)
+        elif not chosen:
+            self._slot.set_error_irq(None)
+        elif chosen[0]:
+            self._slot.trigger_error_irq()
 
     def _dma_map(self, message: Message) -> _Reply:
         request = _fixed(message, abi.DMA_MAP)
