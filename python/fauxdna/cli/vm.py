@@ -51,8 +51,9 @@ def vm(
     as_json: JsonOption = False,
 ) -> None:
     """Boot a Linux guest with an NPU, for a shell or for one command."""
+    from ..demo.small import small_model
     from ..vm import Machine, Settings
-    from ..vm.programs import PROBE, probe
+    from ..vm.programs import MODEL_FOLDER, PROBE, probe
 
     output = Output(as_json)
     settings = Settings(
@@ -69,6 +70,7 @@ def vm(
         console=not command,
         verbose=dmesg,
         programs={PROBE: probe()},
+        files={f"{MODEL_FOLDER}/{name}": content for name, content in small_model().files().items()},
         boot_seconds=timeout,
     )
     if not command:

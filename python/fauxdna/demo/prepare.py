@@ -37,7 +37,7 @@ def prepare(
     from ..artifact.program import Program
 
     key = hashlib.sha256(model.read_bytes())
-    key.update(repr((__version__, _compiler_digest(), sorted(shapes.items()), strict)).encode())
+    key.update(repr((__version__, compiler_digest(), sorted(shapes.items()), strict)).encode())
     path = cache_folder() / "programs" / f"{model.stem}-{key.hexdigest()[:16]}.program"
     if path.exists():
         return Program.load(path)
@@ -57,7 +57,7 @@ def prepare(
     return program
 
 
-def _compiler_digest() -> str:
+def compiler_digest() -> str:
     """Digest of the compiler's own sources, so that a changed compiler never meets an old program."""
     root = Path(__file__).parent.parent
     digest = hashlib.sha256()

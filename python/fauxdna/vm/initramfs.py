@@ -52,6 +52,7 @@ def initramfs(
     boot: Iterable[str],
     firmware: Mapping[str, bytes] | None = None,
     programs: Mapping[str, bytes] | None = None,
+    more: Mapping[str, bytes] | None = None,
 ) -> bytes:
     """The archive for QEMU's ``-initrd``.
 
@@ -63,6 +64,7 @@ def initramfs(
         boot: Lines of ``/fauxdna/boot``: calls of the functions in ``guest/init``.
         firmware: Images by file name; the package's own by default.
         programs: Executables by name, for ``/usr/bin``.
+        more: Other files by absolute path.
     """
     archive = Cpio()
     archive.device("/dev/console", 5, 1)
@@ -77,6 +79,8 @@ def initramfs(
     for name, content in (programs or {}).items():
         archive.file(f"/fauxdna/bin/{name}", content, mode=0o755)
         archive.link(f"/usr/bin/{name}", f"/fauxdna/bin/{name}")
+    for path, content in (more or {}).items():
+        archive.file(path, content)
     found = modules.closure(wanted)
     folder = f"{MODULE_FOLDER}/{release}"
     archive.folder(folder)

@@ -70,6 +70,8 @@ class Settings:
     """Images by file name; the package's own by default."""
     programs: Mapping[str, bytes] = field(default_factory=dict)
     """Executables for the guest's ``/usr/bin``, by name."""
+    files: Mapping[str, bytes] = field(default_factory=dict)
+    """Other files for the guest, by absolute path."""
     driver_parameters: Sequence[str] = ()
     """More parameters of amdxdna, as ``name=value``."""
     console: bool = False
@@ -236,6 +238,7 @@ class Machine:
             boot=boot,
             firmware=settings.firmware,
             programs=settings.programs,
+            more=settings.files,
         )
 
     def _start(self, command: list[str], environment: dict[str, str], layout: Layout) -> None:

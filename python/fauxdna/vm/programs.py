@@ -13,6 +13,8 @@ from fauxdna.cache import cache_folder, made_once
 from fauxdna.errors import NotFound
 
 PROBE: Final = "fauxdna-probe"
+MODEL_FOLDER: Final = "/usr/share/fauxdna/model"
+"""Where the probe looks for a small model: ``model.elf``, ``input``, ``output`` and ``workspace`` (its size)."""
 _SOURCES: Final = ("probe.c", "npu.c", "elf.c")
 _HEADERS: Final = ("amdxdna.h", "npu.h")
 _FLAGS: Final = ("-O2", "-static", "-std=gnu11")

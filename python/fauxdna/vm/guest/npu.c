@@ -74,12 +74,12 @@ static void must(int error, const char *what)
 		die("%s", what);
 }
 
-void attribute(const struct node *node, const char *name, char *text, size_t size)
+void attribute_of(const char *folder, const char *name, char *text, size_t size)
 {
 	char path[512];
 	FILE *file;
 
-	snprintf(path, sizeof path, "%s/%s", node->folder, name);
+	snprintf(path, sizeof path, "%s/%s", folder, name);
 	file = fopen(path, "r");
 	if (!file || !fgets(text, size, file))
 		snprintf(text, size, "?");
@@ -111,7 +111,7 @@ int find_nodes(struct node *nodes)
 		length = readlink(node->folder, target, sizeof target - 1);
 		target[length < 0 ? 0 : length] = 0;
 		snprintf(node->bdf, sizeof node->bdf, "%.31s", strrchr(target, '/') ? strrchr(target, '/') + 1 : "?");
-		attribute(node, "device_type", type, sizeof type);
+		attribute_of(node->folder, "device_type", type, sizeof type);
 		node->type = atoi(type);
 		count++;
 	}

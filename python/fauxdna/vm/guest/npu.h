@@ -41,7 +41,7 @@ struct program {
 _Noreturn void die(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
 int find_nodes(struct node *nodes); /* in /sys/class/accel; how many */
-void attribute(const struct node *node, const char *name, char *text, size_t size);
+void attribute_of(const char *folder, const char *name, char *text, size_t size); /* a file's first line */
 int open_node(const struct node *node);
 
 struct buffer allocate(int fd, size_t size, uint32_t type);

@@ -238,8 +238,9 @@ static void print_log(void)
 static void run_model(int fd)
 {
 	size_t size, inputs, outputs;
+	char bytes[32];
 	uint8_t *elf, *input, *expected;
-	struct buffer in, out;
+	struct buffer in, out, workspace;
 	struct context context;
 	struct program program;
 
@@ -250,12 +251,15 @@ static void run_model(int fd)
 	elf = read_file(MODEL_FOLDER "/model.elf", &size);
 	input = read_file(MODEL_FOLDER "/input", &inputs);
 	expected = read_file(MODEL_FOLDER "/output", &outputs);
+	attribute_of(MODEL_FOLDER, "workspace", bytes, sizeof bytes);
 	program = load_program(fd, elf, size);
 	in = allocate(fd, inputs, BO_SHARE);
 	out = allocate(fd, outputs, BO_SHARE);
+	workspace = allocate(fd, number(bytes) + 1, BO_SHARE);
 	memcpy(in.bytes, input, inputs);
 	bind_argument(&program, 0, in.address);
 	bind_argument(&program, 1, out.address);
+	bind_argument(&program, 2, workspace.address);
 	context = create_context(fd, program.columns, option.padded);
 	run_and_wait(&context, &program.code);
 	errno = 0;
@@ -268,6 +272,7 @@ static void run_model(int fd)
 	destroy_context(&context);
 	release(fd, &in);
 	release(fd, &out);
+	release(fd, &workspace);
 	unload_program(fd, &program);
 }
 
@@ -300,8 +305,8 @@ static int report(void)
 		char name[64], firmware[64];
 		int fd = open_node(&nodes[i]);
 
-		attribute(&nodes[i], "vbnv", name, sizeof name);
-		attribute(&nodes[i], "fw_version", firmware, sizeof firmware);
+		attribute_of(nodes[i].folder, "vbnv", name, sizeof name);
+		attribute_of(nodes[i].folder, "fw_version", firmware, sizeof firmware);
 		printf("%s %s: %s, %s, firmware %s\n", nodes[i].bdf, nodes[i].path, nodes[i].type == DEVICE_PF ? "PF" : "VF", name,
 		       firmware);
 		if (nodes[i].type == DEVICE_UMQ) {
