@@ -25,7 +25,7 @@ MAY_IMPORT = {
     "device": SHARED | {"_core", "bus", "firmware"},
     "serve": SHARED | {"_core", "bus", "device", "firmware"},
     "cache": set(),
-    "vm": SHARED | {"cache", "driver", "firmware", "serve"},
+    "vm": SHARED | {"bus", "cache", "driver", "firmware", "serve"},
     "host": SHARED | {"_core", "accel", "bus", "driver", "firmware", "serve"},
     "runtime": SHARED | {"_core", "accel", "artifact", "driver", "firmware", "serve"},
 }

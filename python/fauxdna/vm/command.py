@@ -10,13 +10,20 @@ from pathlib import Path
 from typing import Final
 
 SLOT: Final = 5
-"""The die's functions are 00:05.0 (the PF) to 00:05.7."""
+"""The PF is 00:05.0 and its VFs follow it; VFs without their PF have a slot each, from this one on."""
+PF_ROUTING_ID: Final = SLOT << 3
 FUNCTIONS: Final = 8
 """Functions behind one slot without ARI, which stock QEMU hides from the guest: the PF and up to seven VFs."""
+SLOTS: Final = 16
+"""For VFs without their PF."""
+SHARE_SLOT: Final = SLOT + SLOTS
+SHARES: Final = 10
+"""Slots up to 1e; the chipset has 1f."""
 ECAM: Final = 0xB000_0000
 """Where QEMU's q35 and its BIOS put configuration space; ECAM + bus << 20 | device << 15 | function << 12."""
 CARVEOUT_ADDRESS: Final = 0x2000_0000
-CARVEOUT_SIZE: Final = 64 << 20
+CARVEOUT_SIZE: Final = 32 << 20
+"""For each function."""
 SHARE_SECURITY: Final = "none"
 """9p's security model: files that the guest makes belong to who runs QEMU."""
 QUICK: Final = (
@@ -67,8 +74,8 @@ class Layout:
     """MiB."""
     accelerator: Accelerator
     iommu: Iommu
-    functions: Mapping[int, Path]
-    """vfio-user sockets by function number."""
+    functions: Mapping[tuple[int, int], Path]
+    """vfio-user sockets by slot and function number."""
     shares: Sequence[Share] = ()
     root: Path | None = None
     ports: Mapping[str, int] = field(default_factory=dict)
@@ -94,7 +101,7 @@ def kernel_line(layout: Layout) -> list[str]:
     if layout.iommu is Iommu.INTEL:
         line.append("intel_iommu=on")
     else:
-        line.append(f"memmap={CARVEOUT_SIZE >> 20}M${CARVEOUT_ADDRESS:#x}")
+        line.append(f"memmap={len(layout.functions) * CARVEOUT_SIZE >> 20}M${CARVEOUT_ADDRESS:#x}")
     return [*line, *layout.append]
 
 
@@ -123,27 +130,29 @@ def command_line(layout: Layout) -> list[str]:
         arguments += ["-device", f"virtserialport,chardev={name},name=fauxdna.{name}"]
     if layout.qtest is not None:
         arguments += ["-chardev", f"socket,id=qtest,fd={layout.qtest}", "-qtest", "chardev:qtest", "-qtest-log", "none"]
-    for index, share in enumerate(layout.shares):
-        arguments += _share(share.folder, share_tag(index), share.read_only)
+    shared = [(share.folder, share_tag(index), share.read_only) for index, share in enumerate(layout.shares)]
     if layout.root is not None:
-        arguments += _share(layout.root, ROOT_TAG, True)
-    for number, socket in sorted(layout.functions.items()):
-        arguments += ["-device", json.dumps(_function(number, socket, len(layout.functions) > 1))]
+        shared.append((layout.root, ROOT_TAG, True))
+    for slot, (folder, tag, read_only) in enumerate(shared, SHARE_SLOT):
+        arguments += _share(slot, folder, tag, read_only)
+    for place, socket in sorted(layout.functions.items()):
+        arguments += ["-device", json.dumps(_function(*place, socket, (place[0], 1) in layout.functions))]
     return [*arguments, *layout.arguments]
 
 
-def _share(folder: Path, tag: str, read_only: bool) -> list[str]:
+def _share(slot: int, folder: Path, tag: str, read_only: bool) -> list[str]:
     escaped = str(folder).replace(",", ",,")
     options = f"local,id={tag},path={escaped},security_model={SHARE_SECURITY},multidevs=remap"
-    return ["-fsdev", options + (",readonly=on" if read_only else ""), "-device", f"virtio-9p-pci,fsdev={tag},mount_tag={tag}"]
+    device = f"virtio-9p-pci,fsdev={tag},mount_tag={tag},addr={slot:#x}"
+    return ["-fsdev", options + (",readonly=on" if read_only else ""), "-device", device]
 
 
-def _function(number: int, socket: Path, several: bool) -> dict[str, object]:
+def _function(slot: int, number: int, socket: Path, several: bool) -> dict[str, object]:
     device: dict[str, object] = {
         "driver": "vfio-user-pci",
         "socket": {"type": "unix", "path": str(socket)},
         "bus": "pcie.0",
-        "addr": f"{SLOT:#x}.{number:x}",
+        "addr": f"{slot:#x}.{number:x}",
     }
     if number == 0 and several:
         device["multifunction"] = True

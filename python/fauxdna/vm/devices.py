@@ -4,35 +4,35 @@ from __future__ import annotations
 
 import socket
 from contextlib import ExitStack
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Final, Self
 
-from fauxdna.abi import bars, pci
+from fauxdna.abi import pci
+from fauxdna.bus.sriov import SriovCapability, ecam_address
+from fauxdna.driver import Pf, probe
+from fauxdna.firmware import build_images
 from fauxdna.serve import LocalDie
 from fauxdna.serve.vfio_user import VfioUserServer
 
-from .command import ECAM, FUNCTIONS, SLOT
+from .command import ECAM, PF_ROUTING_ID, SLOT, SLOTS
 from .errors import GuestError
 from .qtest import Qtest
 
 _COMMAND: Final = pci.HEADER.offsets["command"]
 _BAR: Final = pci.HEADER.offsets["bar"]
-_VF_BAR: Final = pci.SRIOV_CAPABILITY.offsets["vf_bar"]
-_FUNCTION_SIZE: Final = 4096
-"""Bytes of configuration space that each function has in ECAM."""
 
 
 class Devices:
     """Functions of a die, each on its socket in ``folder``, as a guest's QEMU attaches them."""
 
     def __init__(self, folder: Path, vfs: int, pf: bool, die: LocalDie | None) -> None:
-        self.sockets: dict[int, Path] = {}
-        """By function number."""
+        self.sockets: dict[tuple[int, int], Path] = {}
+        """By slot and function number."""
         self.problems: list[str] = []
         """What went wrong beside the guest."""
         self._vfs = vfs
         with ExitStack() as undo:
-            self.die = die or undo.enter_context(LocalDie(total_vfs=FUNCTIONS - 1))
+            self.die = die or undo.enter_context(LocalDie(total_vfs=SLOTS))
             self.server = undo.enter_context(VfioUserServer(self.die, on_vf_enable=self._vfs_enabled if pf else None))
             own, self._guest_end = socket.socketpair()
             undo.enter_context(own)
@@ -40,10 +40,14 @@ class Devices:
             self._qtest = Qtest(own)
             self.qtest_end = self._guest_end.fileno()
             """What QEMU inherits; closed by :meth:`started`."""
-            names = [*(["pf"] if pf else []), *(f"vf{index}" for index in range(vfs))]
-            for number, name in enumerate(names):
-                self.sockets[number] = folder / f"{name}.sock"
-                self.server.listen(self.sockets[number], name)
+            if not pf:
+                self._start_pf(vfs, undo)
+            places = {f"vf{index}": (SLOT, 1 + index) if pf else (SLOT + index, 0) for index in range(vfs)}
+            if pf:
+                places["pf"] = (SLOT, 0)
+            for name, place in places.items():
+                self.sockets[place] = folder / f"{name}.sock"
+                self.server.listen(self.sockets[place], name)
             self._undo = undo.pop_all()
 
     def started(self) -> None:
@@ -58,27 +62,36 @@ class Devices:
 
     def _vfs_enabled(self, count: int) -> None:
         """Programs the BARs of VFs, as hardware does: QEMU does not forward the guest's writes to the SR-IOV capability."""
+        if not count:
+            return
         try:
-            base = self._vf_bars() if count else []
+            capability = self._capability()
             for index in range(min(count, self._vfs)):
-                place = _ecam(pci.FIRST_VF_OFFSET + index * pci.VF_STRIDE)
-                for number, size in enumerate(bars.VF_BAR_SIZES):
-                    if size:
-                        self._qtest.write32(place + _BAR + 4 * number, base[number] + index * size)
-                self._qtest.write16(place + _COMMAND, pci.COMMAND_MEMORY | pci.COMMAND_MASTER)
+                routing = capability.routing_id(PF_ROUTING_ID, index)
+                for number, address in enumerate(capability.vf_bar_addresses(index)):
+                    if address:
+                        self._qtest.write32(ecam_address(ECAM, routing, _BAR + 4 * number), address)
+                self._qtest.write16(ecam_address(ECAM, routing, _COMMAND), pci.COMMAND_MEMORY | pci.COMMAND_MASTER)
         except GuestError as error:
             self.problems.append(str(error))
 
-    def _vf_bars(self) -> list[int]:
-        """VF BARs of the PF's SR-IOV capability, as the guest wrote them."""
+    def _capability(self) -> SriovCapability:
+        """The PF's SR-IOV capability, as the guest wrote it."""
         at = pci.EXTENDED_CAPABILITIES_OFFSET
         while at:
-            header = self._qtest.read32(_ecam(0) + at)
+            header = self._qtest.read32(ecam_address(ECAM, PF_ROUTING_ID, at))
             if header & 0xFFFF == pci.EXTENDED_CAPABILITY_ID_SRIOV:
-                return [self._qtest.read32(_ecam(0) + at + _VF_BAR + 4 * bar) & ~pci.BAR_FLAGS for bar in range(pci.BARS)]
+                words = range(at, at + pci.SRIOV_CAPABILITY.size, 4)
+                values = [self._qtest.read32(ecam_address(ECAM, PF_ROUTING_ID, word)) for word in words]
+                return SriovCapability.decode(b"".join(value.to_bytes(4, "little") for value in values))
             at = header >> 20
         raise GuestError("the PF shows the guest no SR-IOV capability", "reset the PF")
 
-
-def _ecam(function: int) -> int:
-    return ECAM + SLOT * 8 * _FUNCTION_SIZE + function * _FUNCTION_SIZE
+    def _start_pf(self, vfs: int, undo: ExitStack) -> None:
+        """Brings the PF up outside the guest and creates VFs, as a hypervisor's host does."""
+        bdf = self.die.functions()[0]
+        images = build_images()
+        pf = probe(self.die.open(bdf), bdf, lambda path: images[PurePosixPath(path).name], self.die.log)
+        undo.callback(pf.close)
+        assert isinstance(pf, Pf)
+        pf.sriov_configure(vfs)

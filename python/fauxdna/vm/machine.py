@@ -24,6 +24,8 @@ from .command import (
     CARVEOUT_SIZE,
     FUNCTIONS,
     ROOT_TAG,
+    SHARES,
+    SLOTS,
     Accelerator,
     Iommu,
     Layout,
@@ -82,15 +84,17 @@ class Settings:
 
     def check(self) -> None:
         """Refuses what no guest can be."""
-        limit = FUNCTIONS - 1 if self.pf else FUNCTIONS
+        limit = FUNCTIONS - 1 if self.pf else SLOTS
         if not 0 <= self.vfs <= limit:
-            raise InvalidArgument(
-                f"{self.vfs} VFs: QEMU hides ARI, so one slot has {FUNCTIONS} functions", f"ask for 0 to {limit}"
-            )
+            why = f"QEMU hides ARI, so a slot has {FUNCTIONS} functions" if self.pf else f"there are {SLOTS} slots for them"
+            raise InvalidArgument(f"{self.vfs} VFs: {why}", f"ask for 0 to {limit}")
+        if len(self.shares) + (self.root is not None) > SHARES:
+            raise InvalidArgument(f"{len(self.shares)} shares: there are {SHARES} slots, one for the root", "share fewer")
         if not self.pf and not self.vfs:
             raise InvalidArgument("a guest without PF and without VFs has no device", "give it a VF")
-        if self.memory < 256:
-            raise InvalidArgument(f"{self.memory} MiB of memory are too few to boot", "give at least 256")
+        least = 1024 if self.iommu is Iommu.CARVEOUT else 256
+        if self.memory < least:
+            raise InvalidArgument(f"{self.memory} MiB of memory are too few for this guest", f"give at least {least}")
         if self.kernel is None and self.modules is not None:
             raise InvalidArgument("modules were given without their kernel", "name the image too: --kernel IMAGE")
         for share in self.shares:
