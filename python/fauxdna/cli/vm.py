@@ -46,6 +46,9 @@ def vm(
     ] = None,
     qemu_args: Annotated[str, typer.Option(help="More arguments for QEMU.")] = "",
     append: Annotated[str, typer.Option(help="More of the kernel's command line.")] = "",
+    root: Annotated[
+        str | None, typer.Option(help="'trixie' (Debian with XRT 2.25 and fauxdna), or a folder with a user space.")
+    ] = None,
     dmesg: Annotated[bool, typer.Option("--dmesg", help="Print the kernel's whole log to standard error afterwards.")] = False,
     timeout: Annotated[float, typer.Option(help="Seconds that the boot, and then the command, may take.")] = 600.0,
     as_json: JsonOption = False,
@@ -54,8 +57,13 @@ def vm(
     from ..demo.small import small_model
     from ..vm import Machine, Settings
     from ..vm.programs import MODEL_FOLDER, PROBE, probe
+    from ..vm.root import guest_root, own_package
 
     output = Output(as_json)
+    shares, programs = [_share(text) for text in share or []], {PROBE: probe()}
+    if root:
+        package, scripts = own_package()
+        shares, programs = [package, *shares], {**scripts, **programs}
     settings = Settings(
         kernel=None if kernel == "stock" else Path(kernel),
         modules=modules,
@@ -64,12 +72,13 @@ def vm(
         memory=memory,
         iommu=_iommu(iommu),
         accelerator=_accelerator(accel),
-        shares=[_share(text) for text in share or []],
+        shares=shares,
+        root=guest_root(root, _tell) if root else None,
         qemu_arguments=shlex.split(qemu_args),
         kernel_arguments=shlex.split(append),
         console=not command,
         verbose=dmesg,
-        programs={PROBE: probe()},
+        programs=programs,
         files={f"{MODEL_FOLDER}/{name}": content for name, content in small_model().files().items()},
         boot_seconds=timeout,
     )
@@ -119,11 +128,15 @@ def _console(output: Output, settings: Settings) -> None:
     if not sys.stdin.isatty():
         raise InvalidArgument("a console needs a terminal", "give a command instead: fauxdna vm -- CMD")
     output.text("Ctrl-A x ends the guest, Ctrl-A c shows QEMU's monitor")
-    machine = Machine(settings, progress=lambda text: print(text, file=sys.stderr))
+    machine = Machine(settings, progress=_tell)
     try:
         machine.boot()
     finally:
         machine.close()
+
+
+def _tell(text: str) -> None:
+    print(text, file=sys.stderr)
 
 
 def _share(text: str) -> Share:
