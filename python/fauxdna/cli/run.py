@@ -70,10 +70,11 @@ def _is_elf(path: Path) -> bool:
 
 def _program(path: Path, strict: bool, step: Any) -> Program:
     from ..artifact.program import Program, is_program
-    from ..compiler import compile as compile_model
 
     if is_program(path):
         return Program.load(path)
+    from ..compiler import compile as compile_model
+
     step(f"compiling {path.name}")
     return compile_model(path, strict=strict)
 

@@ -15,13 +15,32 @@ from .packages import Packages, Progress
 TRIXIE: Final = "trixie"
 _PACKAGES: Final = (
     # What a shell script expects of a Debian system.
-    *("base-files", "base-passwd", "bash", "coreutils", "dash", "findutils", "grep", "gzip", "hostname", "kmod", "mawk"),
+    *(
+        "base-files",
+        "base-passwd",
+        "bash",
+        "coreutils",
+        "dash",
+        "diffutils",
+        "findutils",
+        "grep",
+        "gzip",
+        "hostname",
+        "kmod",
+        "mawk",
+    ),
     *("pciutils", "procps", "sed", "tar", "util-linux", "mount"),
     # XRT 2.25 with its NPU plug-in.
     *("libxrt-utils", "libxrt-utils-npu", "libxrt-npu2", "python3-xrt"),
     # What fauxdna imports to run a program on a node.
     *("python3", "python3-numpy", "python3-cryptography", "python3-typer", "python3-rich", "python3-pyelftools"),
 )
+_ALTERNATIVES: Final = {
+    "usr/bin/awk": "mawk",
+    "usr/lib/x86_64-linux-gnu/libblas.so.3": "blas/libblas.so.3",
+    "usr/lib/x86_64-linux-gnu/liblapack.so.3": "lapack/liblapack.so.3",
+}
+"""Links that update-alternatives makes."""
 _DIST_PACKAGES: Final = "/usr/lib/python3/dist-packages"
 _SCRIPT: Final = b"#!/usr/bin/python3\nfrom fauxdna.cli import main\n\nmain()\n"
 
@@ -49,8 +68,8 @@ def _fetch(part: Path, progress: Progress) -> None:
     # What the packages' own scripts would have made.
     for name in ("passwd", "group"):
         (part / "etc" / name).write_bytes((part / "usr/share/base-passwd" / f"{name}.master").read_bytes())
-    awk = part / "usr/bin/awk"
-    if not awk.is_symlink():
-        awk.symlink_to("mawk")
+    for link, target in _ALTERNATIVES.items():
+        if (part / link).parent.joinpath(target).exists() and not (part / link).is_symlink():
+            (part / link).symlink_to(target)
     for folder in ("proc", "sys", "dev", "run", "tmp", "root", "mnt"):
         (part / folder).mkdir(exist_ok=True)

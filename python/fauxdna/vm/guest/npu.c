@@ -298,7 +298,12 @@ uint8_t *read_file(const char *path, size_t *size)
 void write_file(const char *path, const uint8_t *data, size_t size)
 {
 	FILE *file = fopen(path, "wb");
+	uint8_t *copy = malloc(size ? size : 1); /* 9p can't pin the pages of a node's mapping */
 
-	if (!file || fwrite(data, 1, size, file) != size || fclose(file))
+	if (!copy)
+		die("no memory for a copy of %zu bytes", size);
+	memcpy(copy, data, size);
+	if (!file || fwrite(copy, 1, size, file) != size || fclose(file))
 		die("%s can't be written", path);
+	free(copy);
 }
