@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import signal
 import sys
 import time
 from pathlib import Path
@@ -59,6 +60,8 @@ def vm(
     from ..vm.programs import MODEL_FOLDER, PROBE, probe
     from ..vm.root import guest_root, own_package
 
+    # So that what "finally" does is done on SIGTERM too.
+    signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))
     output = Output(as_json)
     shares, programs = [_share(text) for text in share or []], {PROBE: probe()}
     if root:

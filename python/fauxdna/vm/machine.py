@@ -43,7 +43,8 @@ from .qemu import find_qemu
 BOOT_SECONDS: Final = 120.0
 COMMAND_SECONDS: Final = 600.0
 _END_SECONDS: Final = 3.0
-_LOG_LINES: Final = 25
+_LOG_LINES: Final = 60
+"""Enough for a panic with its trace."""
 _SOCKET_PATH_MAX: Final = 80
 """Of a folder for sockets; the whole path has 107 bytes."""
 
@@ -127,8 +128,15 @@ class Machine:
         self._process: subprocess.Popen[bytes] | None = None
         self._folder: Path | None = None
         self._given = die
-        self.devices: Devices | None = None
+        self._devices: Devices | None = None
         self.accelerator = self.settings.accelerator
+
+    @property
+    def devices(self) -> Devices:
+        """The die and its server, while the guest runs."""
+        if self._devices is None:
+            raise InvalidArgument("the guest does not run", "boot it first")
+        return self._devices
 
     def boot(self) -> Boot:
         """Starts the guest and waits until it takes commands (with ``console``: until it has ended)."""
@@ -163,10 +171,16 @@ class Machine:
         log = self._folder / "console" if self._folder else None
         return log.read_text(errors="replace") if log and log.exists() else ""
 
+    def kill(self, number: int = signal.SIGKILL) -> None:
+        """Ends QEMU by a signal, as a crash would; :meth:`close` is still to be called."""
+        if self._process is not None:
+            self._process.send_signal(number)
+            self._process.wait()
+
     def close(self) -> None:
         """Ends the guest and removes all that it needed. May be called twice."""
         self._cleanup.close()
-        self._agent = self._process = None
+        self._agent = self._process = self._devices = None
 
     def __enter__(self) -> Self:
         self.boot()
@@ -184,7 +198,7 @@ class Machine:
         self.accelerator = choose(settings.accelerator, qemu, kernel, self._progress)
         initrd = folder / "initrd"
         initrd.write_bytes(self._initramfs(kernel))
-        self.devices = self._cleanup.enter_context(Devices(folder, settings.vfs, settings.pf, self._given))
+        self._devices = devices = self._cleanup.enter_context(Devices(folder, settings.vfs, settings.pf, self._given))
         agent = None if settings.console else Agent()
         layout = Layout(
             kernel=kernel.image,
@@ -192,19 +206,19 @@ class Machine:
             memory=settings.memory,
             accelerator=self.accelerator,
             iommu=settings.iommu,
-            functions=self.devices.sockets,
+            functions=devices.sockets,
             shares=settings.shares,
             root=settings.root,
             ports={name: end.fileno() for name, end in agent.guest_ends.items()} if agent else {},
-            qtest=self.devices.qtest_end,
+            qtest=devices.qtest_end,
             console=None if settings.console else folder / "console",
             append=[*settings.kernel_arguments, *([] if settings.verbose or settings.console else ["loglevel=5"])],
             arguments=settings.qemu_arguments,
         )
         self._progress(f"booting Linux {kernel.release} with {self.accelerator.value}")
         begun = time.monotonic()
-        self._start([*qemu.command, *command_line(layout)], {**os.environ, **qemu.environment}, layout)
-        self.devices.started()
+        self._start([*qemu.command, *qemu.leave_with_parent(), *command_line(layout)], {**os.environ, **qemu.environment}, layout)
+        devices.started()
         if agent is None:
             self._wait()
             return Boot()
@@ -251,7 +265,7 @@ class Machine:
         self._cleanup.callback(errors.close)
         descriptors = [*layout.ports.values(), *([] if layout.qtest is None else [layout.qtest])]
         self._process = process = subprocess.Popen(
-            [*command, "-run-with", "exit-with-parent=on"],
+            command,
             env=environment,
             stdin=None if layout.console is None else subprocess.DEVNULL,
             stdout=None if layout.console is None else errors,

@@ -30,6 +30,10 @@ class Qemu:
     version: tuple[int, ...]
     environment: dict[str, str] = field(default_factory=dict)
 
+    def leave_with_parent(self) -> tuple[str, ...]:
+        """What makes it end when this process does, however that ends; QEMU has it since 10.2."""
+        return ("-run-with", "exit-with-parent=on") if self.version >= (10, 2) else ()
+
 
 def find_qemu(progress: Progress) -> Qemu:
     """``$FAUXDNA_QEMU``, else the machine's own QEMU from 10.1 on, else Debian's, fetched once."""

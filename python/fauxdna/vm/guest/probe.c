@@ -1,4 +1,5 @@
 /* fauxdna-probe: what the guest's driver found, and programs run on it; also the example of how to use a VF's node from C. */
+#define _GNU_SOURCE
 #include "amdxdna.h"
 #include "npu.h"
 
@@ -22,6 +23,7 @@ static const char usage[] =
 	"         -n COUNT        run it so often, and print the median time\n"
 	"       fauxdna-probe contexts COUNT         create a context, run a packet, destroy it\n"
 	"       fauxdna-probe latency COUNT          from doorbell to WAIT_CMD's return, and to the completion word\n"
+	"       fauxdna-probe wait SEQUENCE MS      WAIT_CMD for a packet of a fresh context; prints the errno\n"
 	"       fauxdna-probe hold [SECONDS]         keep packets running\n"
 	"options of all: --node BDF (default: the first VF), --padded (the queue header of XRT)\n";
 
@@ -207,6 +209,17 @@ static int latency(unsigned count)
 	return 0;
 }
 
+static int wait_in_vain(unsigned sequence, unsigned timeout_ms)
+{
+	struct node node = chosen_node();
+	int fd = open_node(&node);
+	struct context context = create_context(fd, 1, option.padded);
+
+	printf("%s\n", strerrorname_np(wait_for(&context, sequence, timeout_ms)));
+	destroy_context(&context);
+	return 0;
+}
+
 static int hold(unsigned seconds)
 {
 	struct node node = chosen_node();
@@ -347,6 +360,8 @@ int main(int count, char **words)
 		return run(count - 1, words + 1);
 	if (!strcmp(words[0], "hold"))
 		return hold(count > 1 ? number(words[1]) : 10);
+	if (count == 3 && !strcmp(words[0], "wait"))
+		return wait_in_vain(number(words[1]), number(words[2]));
 	if (count == 2 && number(words[1]) && !strcmp(words[0], "contexts"))
 		return contexts(number(words[1]));
 	if (count == 2 && number(words[1]) && !strcmp(words[0], "latency"))

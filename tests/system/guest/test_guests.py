@@ -1,0 +1,129 @@
+"""Guests themselves: how they start, what they share, and that nothing is left of them."""
+
+from __future__ import annotations
+
+import gc
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from fauxdna.serve import LocalDie
+from fauxdna.vm import GuestDied, GuestTimeout, Iommu, Machine, Settings, Share
+from fauxdna.vm.kernel import Kernel
+
+Equipment = dict[str, dict[str, bytes]]
+
+
+@pytest.fixture
+def no_leftovers(equipment: Equipment) -> Iterator[None]:
+    """Descriptors, threads, children and files are as before."""
+
+    def state() -> tuple[int, int, str, list[str]]:
+        gc.collect()
+        children = subprocess.run(["ps", "--ppid", str(os.getpid()), "-o", "args="], capture_output=True, text=True).stdout
+        guests = "\n".join(line for line in children.splitlines() if "vfio-user-pci" in line)
+        folders = sorted(name for name in os.listdir(tempfile.gettempdir()) if name.startswith("fauxdna-vm-"))
+        return len(os.listdir("/proc/self/fd")), threading.active_count(), guests, folders
+
+    before = state()
+    yield
+    assert state() == before
+
+
+def test_output_and_status_are_the_commands(machine: Machine) -> None:
+    done = machine.run("echo out; echo err >&2; exit 3")
+    assert (done.status, done.stdout, done.stderr) == (3, "out\n", "err\n")
+
+
+def test_files_go_in_and_out(machine: Machine, shared: Path) -> None:
+    content = os.urandom(300_000)
+    (shared / "in").write_bytes(content)
+    assert machine.run("cp /mnt/shared/in /mnt/shared/out").status == 0
+    assert (shared / "out").read_bytes() == content
+
+
+def test_a_command_that_takes_too_long_is_a_timeout(no_leftovers: None, equipment: Equipment) -> None:
+    with Machine(Settings(vfs=0, **equipment)) as machine, pytest.raises(GuestTimeout, match="still runs sleep"):
+        machine.run(["sleep", "60"], timeout=0.5)
+
+
+def test_a_guest_that_dies_says_what_it_printed(no_leftovers: None, equipment: Equipment) -> None:
+    with Machine(Settings(vfs=0, **equipment)) as machine, pytest.raises(GuestDied, match="sysrq triggered crash"):
+        machine.run("echo c > /proc/sysrq-trigger")
+
+
+def test_a_kernel_that_does_not_come_up_is_named(no_leftovers: None, equipment: Equipment) -> None:
+    # Linux panics without a first program, and QEMU ends.
+    with pytest.raises(GuestDied, match="panic"):
+        Machine(Settings(vfs=0, kernel_arguments=["rdinit=/nothing", "root=/nothing"], **equipment)).boot()
+
+
+def test_one_die_outlives_its_guests(no_leftovers: None, equipment: Equipment) -> None:
+    with LocalDie(total_vfs=7) as die:
+        for end in (None, signal.SIGKILL):
+            with Machine(Settings(vfs=1, **equipment), die=die) as machine:
+                assert "the same as outside" in machine.run("fauxdna-probe").stdout
+                if end is not None:
+                    machine.kill(end)
+        assert die.functions() == (die.functions()[0],)
+
+
+def test_vfs_without_their_pf(equipment: Equipment) -> None:
+    with Machine(Settings(vfs=2, pf=False, **equipment)) as machine:
+        report = machine.run("fauxdna-probe").stdout
+    assert report.count("the same as outside") == 2
+    assert " PF," not in report
+
+
+def test_memory_from_a_carve_out(equipment: Equipment) -> None:
+    with Machine(Settings(vfs=1, iommu=Iommu.CARVEOUT, **equipment)) as machine:
+        assert machine.run("fauxdna-probe").stdout.count("the same as outside") == 1
+
+
+def test_a_kernel_of_ones_own(kernel: Kernel, equipment: Equipment) -> None:
+    folder = kernel.image.parent
+    with Machine(Settings(kernel=folder / "vmlinuz", modules=folder, vfs=7, memory=512, **equipment)) as machine:
+        assert machine.run("fauxdna-probe").stdout.count("the same as outside") == 7
+
+
+def test_a_read_only_share_takes_nothing(tmp_path: Path, equipment: Equipment) -> None:
+    with Machine(Settings(vfs=0, shares=[Share(tmp_path, "/mnt/x", read_only=True)], **equipment)) as machine:
+        assert machine.run("echo > /mnt/x/file").status != 0
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_command_passes_output_and_status_on(kernel: Kernel, equipment: Equipment) -> None:
+    command = [sys.executable, "-m", "fauxdna", "vm", "--vfs", "1", "--", "sh", "-c", "uname -r; echo err >&2; exit 4"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stdout) == (4, f"{kernel.release}\n")
+    assert "err\n" in done.stderr
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_command_leaves_nothing(number: signal.Signals, tmp_path: Path, equipment: Equipment) -> None:
+    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+    command = [sys.executable, "-m", "fauxdna", "vm", "--vfs", "0", "--", "sh", "-c", "echo running; sleep 60"]
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "running\n"
+        process.send_signal(number)
+        assert process.wait(20) in (130, 143)
+    deadline = time.monotonic() + 5
+    while guests_in(tmp_path) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not guests_in(tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def guests_in(folder: Path) -> list[str]:
+    """QEMUs whose files are in a folder."""
+    processes = subprocess.run(["ps", "-e", "-o", "args="], capture_output=True, text=True).stdout
+    return [line for line in processes.splitlines() if f"path={folder}" in line or f"file:{folder}" in line]
