@@ -8,7 +8,7 @@
     │   │   └── InvalidInput      a ValueError too: a model (CompileError), a program (ProgramError), an ELF (ElfError)
     │   ├── NotFound              ENOENT (handles, files); EINVAL where Linux says so
     │   ├── Busy                  EBUSY, EPERM: in use by someone
-    │   └── OutOfSpace            ENOSPC, ENOMEM: a limit of the device or of the host
+    │   └── OutOfSpace            ENOSPC, ENOMEM: a limit of the device or of the host (BufferTooSmall: of the caller's buffer)
     ├── Unsupported               EOPNOTSUPP: this function, or Linux 7.2's driver, has no such operation
     ├── UndefinedByHardware       EINVAL: AIE4 gives these values no meaning
     └── DeviceError               the device or its firmware failed or refused
@@ -84,6 +84,15 @@ class OutOfSpace(Misuse):
     """A limit of the device or the host is reached."""
 
     default_errno = codes.ENOSPC
+
+
+class BufferTooSmall(OutOfSpace):
+    """The caller's buffer holds too little; ``needed`` would do, in ``unit``."""
+
+    def __init__(self, problem: str, remedy: str = "", *, errno: int | None = None, needed: int = 0, unit: str = "bytes") -> None:
+        super().__init__(problem, remedy or f"give room for {needed} {unit}", errno=errno)
+        self.needed = needed
+        self.unit = unit
 
 
 class Unsupported(FauxdnaError):

@@ -7,7 +7,8 @@ import struct
 
 from fauxdna.abi import uapi
 from fauxdna.abi.host_queue import HEADER_PADDED, HEADER_UNPADDED, PACKET, PACKET_SIZE
-from fauxdna.abi.uapi import BoType, Ioctl, SyncDirection
+from fauxdna.abi.uapi import BoType, InfoParam, Ioctl, SyncDirection
+from fauxdna.abi.uapi_next import Level
 from fauxdna.accel import AccelFile, Mapping, Qos
 from fauxdna.accel.local import LocalFile
 from fauxdna.errors import FauxdnaError
@@ -90,12 +91,22 @@ class DecodingKernel:
         self.file.wait_cmd(v["hwctx"], v["seq"], v["timeout"])
 
     def get_info(self, v: dict[str, int]) -> dict[str, int]:
-        data = self.file.get_info(v["param"], v["buffer_size"])
+        held = ctypes.string_at(v["buffer"], v["buffer_size"])
+        if v["param"] == InfoParam.AIE_STATUS and self.file.level is Level.NEXT:
+            request = uapi.QUERY_AIE_STATUS.unpack(held)
+            data, columns = self.file.aie_status(request.buffer_size)
+            ctypes.memmove(request.buffer, data, len(data))
+            answer = uapi.QUERY_AIE_STATUS.pack(**(dict(request) | {"cols_filled": columns}))
+            ctypes.memmove(v["buffer"], answer, len(answer))
+            return {"buffer_size": len(answer)}
+        data = self.file.get_info(v["param"], v["buffer_size"], held)
         ctypes.memmove(v["buffer"], data, len(data))
         return {"buffer_size": len(data)}
 
     def get_array(self, v: dict[str, int]) -> dict[str, int]:
-        size, count, data = self.file.get_array(v["param"], v["element_size"], v["num_element"])
+        size, count, data = self.file.get_array(
+            v["param"], v["element_size"], v["num_element"], ctypes.string_at(v["buffer"], v["element_size"] * v["num_element"])
+        )
         ctypes.memmove(v["buffer"], data, len(data))
         return {"element_size": size, "num_element": count}
 

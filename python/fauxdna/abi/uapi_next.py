@@ -52,10 +52,28 @@ class FirmwareBuffer(IntEnum):
     LOG = 3
 
 
+class ErrorNumber(IntEnum):
+    """``enum amdxdna_error_num`` (``amdxdna_error.h``), of those that AIE4 contexts have."""
+
+    KDS_CU = 13
+    KDS_EXEC = 14
+
+
+_ERROR_DRIVER_AIE, _ERROR_CRITICAL, _ERROR_MODULE_AIE_CORE, _ERROR_CLASS_AIE = 4, 3, 3, 2
+
+
+def error_code(number: ErrorNumber) -> int:
+    """``AMDXDNA_CRITICAL_ERROR_CODE_BUILD`` with the module that AIE4 context errors have."""
+    place = _ERROR_DRIVER_AIE << 16 | _ERROR_CRITICAL << 24 | _ERROR_MODULE_AIE_CORE << 32 | _ERROR_CLASS_AIE << 40
+    return number | place
+
+
 MAX_ELEMENTS: Final = 1024
 """``AMDXDNA_MAX_NUM_ELEMENT``."""
 MAX_ELEMENT_SIZE: Final = 100 << 20
 """``AMDXDNA_MAX_ELEMENT_SIZE``."""
+TILE_ACCESS_MOST: Final = 1 << 20
+"""Bytes of a tile's address range: more can't be read or written at once."""
 PROCESS_NAME_LENGTH: Final = 16
 """``AMDXDNA_HWCTX_PROC_NAME_LEN``."""
 

@@ -105,12 +105,16 @@ class AccelFile(Protocol):
         """WAIT_CMD; 0 ms waits without end."""
         ...
 
-    def get_info(self, param: int, size: int) -> bytes:
-        """GET_INFO: at most ``size`` bytes."""
+    def get_info(self, param: int, size: int, data: bytes = b"") -> bytes:
+        """GET_INFO: at most ``size`` bytes, from a buffer that held ``data``."""
         ...
 
-    def get_array(self, param: int, element_size: int, count: int) -> tuple[int, int, bytes]:
-        """GET_ARRAY: element size, number of elements, and their bytes."""
+    def aie_status(self, size: int) -> tuple[bytes, int]:
+        """GET_INFO of AIE_STATUS: status of columns in at most ``size`` bytes, and a bit map of which they are."""
+        ...
+
+    def get_array(self, param: int, element_size: int, count: int, data: bytes = b"") -> tuple[int, int, bytes]:
+        """GET_ARRAY: element size, number of elements, and their bytes, from a buffer that held ``data``."""
         ...
 
     def set_state(self, param: int, data: bytes) -> None:

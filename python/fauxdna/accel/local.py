@@ -8,6 +8,7 @@ from collections.abc import Mapping as Values
 from typing import Protocol, Self
 
 from fauxdna.abi.uapi import DRIVER_MAJOR, DRIVER_MINOR
+from fauxdna.abi.uapi_next import Level
 from fauxdna.driver import BackingStore, Client, Function
 
 from . import Mapping, Version
@@ -42,6 +43,7 @@ class LocalFile(Client):
         kick_fd: The eventfd that wakes the function's engine, where there is one.
         pid: Whom the file belongs to; by default this process.
         telemetry: Figures of the simulated die, which do not come over the bus.
+        level: Whose driver it behaves as.
     """
 
     def __init__(
@@ -52,8 +54,9 @@ class LocalFile(Client):
         kick_fd: int | None = None,
         pid: int | None = None,
         telemetry: Telemetry | None = None,
+        level: Level = Level.LINUX_7_2,
     ) -> None:
-        super().__init__(function, store, pid)
+        super().__init__(function, store, pid, level)
         self._kick_fd = kick_fd
         self._telemetry = telemetry
 
@@ -73,7 +76,7 @@ class LocalFile(Client):
 
     def attributes(self) -> dict[str, str]:
         """See :meth:`fauxdna.driver.Function.attributes`."""
-        return self.function.attributes()
+        return self.function.attributes(self.level)
 
     def mmap(self, length: int, offset: int) -> Mapping:
         """See :class:`~fauxdna.accel.AccelFile`; errors as :meth:`fauxdna.driver.Client.map_target`."""

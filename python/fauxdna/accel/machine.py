@@ -9,6 +9,7 @@ from contextlib import ExitStack
 from typing import Final, Self
 
 from fauxdna.abi.uapi import DeviceType
+from fauxdna.abi.uapi_next import Level
 from fauxdna.bus import BusError, Host
 from fauxdna.driver import BackingStore, FirmwareLoader, Function, Pf, no_firmware, probe
 from fauxdna.errors import Busy, DeviceError, NotFound
@@ -94,8 +95,9 @@ class Machine:
         bdf: str | None = None,
         store: BackingStore | None = None,
         pid: int | None = None,
+        level: Level = Level.LINUX_7_2,
     ) -> LocalFile:
-        """Opens the node of the function at ``bdf``, or of the first of a kind. ``store`` and ``pid`` as :class:`LocalFile`."""
+        """Opens the node of the function at ``bdf``, or of the first of a kind. The rest is as in :class:`LocalFile`."""
         if bdf is None:
             function = self.find(device_type)
         else:
@@ -103,7 +105,7 @@ class Machine:
             if found is None:
                 raise NotFound(f"no function {bdf} runs", f"there are {', '.join(self.nodes)}")
             function = found
-        return LocalFile(function, store=store, kick_fd=self._kick_fd, pid=pid, telemetry=self._telemetry)
+        return LocalFile(function, store=store, kick_fd=self._kick_fd, pid=pid, telemetry=self._telemetry, level=level)
 
     def close(self) -> None:
         """Closes all files and stops all functions, VFs first; may be called twice."""

@@ -13,7 +13,7 @@ from typing import Final, Protocol, Self
 
 from fauxdna.abi import uapi
 from fauxdna.abi._declare import Record
-from fauxdna.abi.uapi import BoType, CommandType, Ioctl, SyncDirection
+from fauxdna.abi.uapi import BoType, CommandType, InfoParam, Ioctl, SyncDirection
 from fauxdna.driver import BoInfo, ContextInfo, Qos
 from fauxdna.errors import (
     Busy,
@@ -179,19 +179,28 @@ class RealFile:
         """See :class:`~fauxdna.accel.AccelFile`."""
         self._call(Ioctl.WAIT_CMD, hwctx=hwctx, timeout=timeout_ms, seq=sequence)
 
-    def get_info(self, param: int, size: int) -> bytes:
+    def get_info(self, param: int, size: int, data: bytes = b"") -> bytes:
         """See :class:`~fauxdna.accel.AccelFile`."""
-        data = ctypes.create_string_buffer(size)
-        reply = self._call(Ioctl.GET_INFO, param=param, buffer_size=size, buffer=ctypes.addressof(data))
-        return data.raw[: min(size, reply.buffer_size)]
+        buffer = ctypes.create_string_buffer(data[:size], max(1, size))
+        reply = self._call(Ioctl.GET_INFO, param=param, buffer_size=size, buffer=ctypes.addressof(buffer))
+        return buffer.raw[: min(size, reply.buffer_size)]
 
-    def get_array(self, param: int, element_size: int, count: int) -> tuple[int, int, bytes]:
+    def aie_status(self, size: int) -> tuple[bytes, int]:
         """See :class:`~fauxdna.accel.AccelFile`."""
-        data = ctypes.create_string_buffer(max(1, element_size * count))
+        buffer = ctypes.create_string_buffer(max(1, size))
+        layout = uapi.QUERY_AIE_STATUS
+        request = layout.pack(buffer=ctypes.addressof(buffer), buffer_size=size)
+        answer = layout.unpack(self.get_info(InfoParam.AIE_STATUS, layout.size, request))
+        return buffer.raw[:size], answer.cols_filled
+
+    def get_array(self, param: int, element_size: int, count: int, data: bytes = b"") -> tuple[int, int, bytes]:
+        """See :class:`~fauxdna.accel.AccelFile`."""
+        size = max(1, element_size * count)
+        buffer = ctypes.create_string_buffer(data[:size], size)
         reply = self._call(
-            Ioctl.GET_ARRAY, param=param, element_size=element_size, num_element=count, buffer=ctypes.addressof(data)
+            Ioctl.GET_ARRAY, param=param, element_size=element_size, num_element=count, buffer=ctypes.addressof(buffer)
         )
-        return reply.element_size, reply.num_element, data.raw[: reply.element_size * reply.num_element]
+        return reply.element_size, reply.num_element, buffer.raw[: reply.element_size * reply.num_element]
 
     def set_state(self, param: int, data: bytes) -> None:
         """See :class:`~fauxdna.accel.AccelFile`."""

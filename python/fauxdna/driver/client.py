@@ -18,8 +18,11 @@ from fauxdna.abi.uapi import (
     Priority,
     SyncDirection,
 )
+from fauxdna.abi.uapi_next import Level
 
 from ..errors import Busy, DeviceGone, InvalidArgument, NotFound, Unsupported
+from . import next_level
+from .debug_buffers import DebugBuffers
 from .gem import BufferObject
 from .memory import PAGE_SIZE, BackingStore, MemfdStore, page_align
 from .vf import HardwareContext, Vf
@@ -82,15 +85,26 @@ class MapTarget:
 class Client:
     """One open file of ``function``; ``store`` allocates its BOs (by default each is a memfd).
 
-    Every method may be called from any thread; errors carry the errno of the ioctl they stand for.
+    ``level`` says whose queries and settings it has. Every method may be called from any thread; errors
+    carry the errno of the ioctl they stand for.
     """
 
-    def __init__(self, function: Function, store: BackingStore | None = None, pid: int | None = None) -> None:
+    def __init__(
+        self,
+        function: Function,
+        store: BackingStore | None = None,
+        pid: int | None = None,
+        level: Level = Level.LINUX_7_2,
+    ) -> None:
         self.function = function
+        self.level = level
+        """Whose driver this is."""
         self.pid = os.getpid() if pid is None else pid
         self.store = store or MemfdStore()
         self._objects: dict[int, BufferObject] = {}
         self._contexts: dict[int, HardwareContext] = {}
+        self._qos: dict[int, Qos] = {}
+        self._buffers = DebugBuffers(self)
         self._next_context = 1
         self._lock = threading.Lock()
         self._closed = False
@@ -220,6 +234,7 @@ class Client:
                 handle = (self._next_context - 1 + step) % _MAX_CONTEXT + 1
                 if handle not in self._contexts:
                     self._contexts[handle] = hardware
+                    self._qos[handle] = qos
                     self._next_context = handle + 1
                     return ContextInfo(handle, hardware.doorbell_offset, 0)
         vf.destroy_context(hardware)
@@ -229,11 +244,24 @@ class Client:
 
     def firmware_context(self, handle: int) -> int:
         """Firmware's id of a context of this file."""
+        return self.context(handle).id
+
+    def context(self, handle: int) -> HardwareContext:
+        """The context of ``handle``; ``EINVAL`` if there is none."""
         with self._lock:
             context = self._contexts.get(handle)
         if context is None:
             raise _no_context(handle)
-        return context.id
+        return context
+
+    def contexts(self) -> dict[int, HardwareContext]:
+        """All contexts of this file, by handle."""
+        with self._lock:
+            return dict(self._contexts)
+
+    def qos(self, handle: int) -> Qos:
+        """What a context was created with."""
+        return self._qos.get(handle) or Qos()
 
     def destroy_hwctx(self, handle: int) -> None:
         """DESTROY_HWCTX; ``EINVAL`` for an unknown handle."""
@@ -242,10 +270,17 @@ class Client:
             context = self._contexts.pop(handle, None)
         if context is None:
             raise _no_context(handle)
+        self._qos.pop(handle, None)
         vf.destroy_context(context)
+        self._buffers.drop(handle)
 
     def config_hwctx(self, handle: int, param: int, value: bytes | int) -> None:
-        """CONFIG_HWCTX: 7.2 has no configuration for AIE4 contexts (``EOPNOTSUPP``)."""
+        """CONFIG_HWCTX: 7.2 has no configuration for AIE4 contexts (``EOPNOTSUPP``); level ``next`` as :class:`DebugBuffers`."""
+        if self.level is Level.NEXT and param in (ConfigParam.ASSIGN_DEBUG_BUFFER, ConfigParam.REMOVE_DEBUG_BUFFER):
+            self._vf("CONFIG_HWCTX")
+            metadata = value if isinstance(value, int) else int.from_bytes(value[:4], "little")
+            self._buffers.configure(handle, metadata & 0xFFFF_FFFF, assign=param == ConfigParam.ASSIGN_DEBUG_BUFFER)
+            return
         size = len(value) if isinstance(value, bytes) else 0
         raise Unsupported(
             f"CONFIG_HWCTX {ConfigParam(param).name if param in set(ConfigParam) else param} ({size} bytes) of context {handle}: "
@@ -280,8 +315,13 @@ class Client:
 
     # --- information -----------------------------------------------------------------------------------------------------
 
-    def get_info(self, param: int, size: int) -> bytes:
-        """GET_INFO: 7.2 serves AIE_METADATA on a VF and nothing else (``EOPNOTSUPP``); at most ``size`` bytes come back."""
+    def get_info(self, param: int, size: int, data: bytes = b"") -> bytes:
+        """GET_INFO: at most ``size`` bytes come back; ``data`` is what the caller's buffer holds.
+
+        7.2 serves AIE_METADATA on a VF and nothing else (``EOPNOTSUPP``); level ``next`` as ``next_level.get_info``.
+        """
+        if self.level is Level.NEXT:
+            return next_level.get_info(self, param, size, data)
         if isinstance(self.function, Vf) and param == InfoParam.AIE_METADATA:
             return self.function.metadata()[:size]
         name = InfoParam(param).name if param in set(InfoParam) else str(param)
@@ -290,12 +330,26 @@ class Client:
             "ask a VF for AIE_METADATA",
         )
 
-    def get_array(self, param: int, element_size: int, count: int) -> tuple[int, int, bytes]:
-        """GET_ARRAY: 7.2 has none for AIE4 (``EOPNOTSUPP``)."""
+    def aie_status(self, size: int) -> tuple[bytes, int]:
+        """GET_INFO of AIE_STATUS, whose buffer of ``size`` bytes is another one: status of columns, and a bit map of them.
+
+        7.2 has none for AIE4 (``EOPNOTSUPP``); level ``next`` as ``next_level.aie_status``.
+        """
+        if self.level is Level.NEXT:
+            return next_level.aie_status(self, size)
+        raise Unsupported(f"AIE_STATUS ({size} bytes): Linux 7.2 has none for AIE4", "leave it out")
+
+    def get_array(self, param: int, element_size: int, count: int, data: bytes = b"") -> tuple[int, int, bytes]:
+        """GET_ARRAY: 7.2 has none for AIE4 (``EOPNOTSUPP``); level ``next`` as ``next_level.get_array``."""
+        if self.level is Level.NEXT:
+            return next_level.get_array(self, param, element_size, count, data)
         raise Unsupported(f"GET_ARRAY {param} ({count} x {element_size} bytes): Linux 7.2 has none for AIE4", "leave it out")
 
     def set_state(self, param: int, data: bytes) -> None:
-        """SET_STATE: 7.2 has none for AIE4 (``EOPNOTSUPP``)."""
+        """SET_STATE: 7.2 has none for AIE4 (``EOPNOTSUPP``); level ``next`` as ``next_level.set_state``."""
+        if self.level is Level.NEXT:
+            next_level.set_state(self, param, data)
+            return
         raise Unsupported(f"SET_STATE {param} ({len(data)} bytes): Linux 7.2 has none for AIE4", "leave it out")
 
     # --- life ------------------------------------------------------------------------------------------------------------
@@ -313,6 +367,7 @@ class Client:
         if isinstance(self.function, Vf):
             for context in contexts:
                 self.function.destroy_context(context)
+        self._buffers.drop_all()
         for bo in objects:
             self.function.memory.put(bo)
         self.function.remove_client(self)

@@ -10,12 +10,15 @@ from types import TracebackType
 from typing import TYPE_CHECKING, ClassVar, Final, Self
 
 from fauxdna.abi import bars, pci
+from fauxdna.abi._declare import Record
 from fauxdna.abi.identity import VBNV_PF, VBNV_VF
+from fauxdna.abi.messages import Status
 from fauxdna.abi.uapi import DeviceType
+from fauxdna.abi.uapi_next import Level
 from fauxdna.bus import Bus, Region
 from fauxdna.log import Log
 
-from ..errors import DeviceError, DeviceGone
+from ..errors import DeviceError, DeviceGone, FauxdnaError, MessageRefused, Unsupported
 from .config_space import ConfigSpace
 from .gem import BufferManager
 from .interrupts import Vector
@@ -108,6 +111,28 @@ class Function(ABC):
             self._management.stop()
             self._management = None
 
+    def ask(self, name: str, **request: object) -> Record:
+        """A message that not all firmware has, and its answer.
+
+        Raises:
+            Unsupported: ``EOPNOTSUPP``, firmware speaks too old a protocol, or says that it has no such thing.
+            MessageRefused: ``EINVAL`` when it refuses.
+        """
+        with self.lock:
+            management = self.management
+            if not management.knows(name):
+                protocol = management.protocol
+                raise Unsupported(
+                    f"{name}: firmware of {self.name} speaks protocol {protocol.major}.{protocol.minor}, which has it not",
+                    "start the PF with newer images: fauxdna firmware build",
+                )
+            try:
+                return management.call(name, **request)
+            except MessageRefused as refused:
+                if refused.status == Status.NOTSUPP:
+                    raise Unsupported(refused.problem, refused.remedy) from refused
+                raise
+
     def vector(self, index: int) -> Vector:
         """MSI-X vector ``index``, connected on first use; ``EINVAL`` if the table has no such entry."""
         with self.lock:
@@ -122,19 +147,26 @@ class Function(ABC):
                 self._vectors[index] = Vector(self.bus, table, self._msix.offset, index)
             return self._vectors[index]
 
-    def attributes(self) -> dict[str, str]:
+    def attributes(self, level: Level = Level.LINUX_7_2) -> dict[str, str]:
         """What sysfs shows of the function, without line ends (``amdxdna_sysfs.c`` and the PCI core)."""
         vendor, device, revision = self.config.identity()
         return {
             "device_type": str(int(self.info.device_type)),
             "vbnv": self.info.vbnv,
-            # 7.2 asks no AIE4 firmware for its version.
-            "fw_version": "0.0.0.0",
+            "fw_version": self._firmware_version() if level is Level.NEXT else "0.0.0.0",
             "vendor": f"{vendor:#06x}",
             "device": f"{device:#06x}",
             "revision": f"{revision:#04x}",
             "class": f"{self.config.class_code():#08x}",
         }
+
+    def _firmware_version(self) -> str:
+        """AMD's newer driver asks for it; 7.2 does not, and shows zeros."""
+        try:
+            answer = self.ask("IDENTIFY")
+        except FauxdnaError:
+            return "0.0.0.0"
+        return f"{answer.fw_major}.{answer.fw_minor}.{answer.fw_patch}.{answer.fw_build}"
 
     def add_client(self, client: Client) -> None:
         """Takes note of a file that was opened; ``ENODEV`` after :meth:`close`."""

@@ -47,7 +47,11 @@ class Management:
         protocol = choose_protocol(info.protocol_major, info.protocol_minor)
         return cls(protocol, Channel(registers, sram, x2i, i2x, vector))
 
-    def send(self, name: str, **request: int) -> Pending:
+    def knows(self, name: str) -> bool:
+        """Whether firmware has the message called ``name``."""
+        return any(message.name == name for message in self.protocol.messages.values())
+
+    def send(self, name: str, **request: object) -> Pending:
         """Sends the message called ``name`` and does not wait; give what it returns to :meth:`finish`."""
         message = self.protocol[name]
         return self._require().send(message.opcode, message.request.pack(**request))
@@ -68,7 +72,7 @@ class Management:
             raise
         return _response(message, data)
 
-    def call(self, name: str, **request: int) -> Record:
+    def call(self, name: str, **request: object) -> Record:
         """Sends a message and waits for the response; errors as :meth:`finish`."""
         return self.finish(self.send(name, **request))
 

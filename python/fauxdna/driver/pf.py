@@ -10,6 +10,7 @@ from typing import ClassVar, Final
 from fauxdna.abi import bars, pci
 from fauxdna.abi.firmware import CERT_FILE, NPU_FILE
 from fauxdna.abi.messages import WORK_BUFFER_MINIMUM
+from fauxdna.abi.uapi_next import Level
 from fauxdna.bus import Bus, Region
 from fauxdna.log import Log
 
@@ -96,9 +97,9 @@ class Pf(Function):
             self.log.info(f"{count} VFs created")
             return count
 
-    def attributes(self) -> dict[str, str]:
+    def attributes(self, level: Level = Level.LINUX_7_2) -> dict[str, str]:
         """See :meth:`Function.attributes`."""
-        return super().attributes() | {"sriov_totalvfs": str(self.total_vfs), "sriov_numvfs": str(self.num_vfs)}
+        return super().attributes(level) | {"sriov_totalvfs": str(self.total_vfs), "sriov_numvfs": str(self.num_vfs)}
 
     def stop(self) -> None:
         """SUSPEND, PSP release, power off (``aie4_pf_fini``). A device that no longer answers is left as it is."""

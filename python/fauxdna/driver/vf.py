@@ -14,7 +14,7 @@ from fauxdna.abi._declare import Record
 from fauxdna.abi.array import COLUMNS
 from fauxdna.abi.host_queue import CAPACITY_MAX, HEADER_PADDED, HEADER_UNPADDED, PADDED_MAJOR
 from fauxdna.abi.messages import PASID_NONE, PASID_VALID
-from fauxdna.abi.uapi import QUERY_AIE_METADATA
+from fauxdna.abi.uapi import QUERY_AIE_METADATA, PowerMode
 from fauxdna.bus import Bus, Region
 from fauxdna.log import Log
 
@@ -56,6 +56,7 @@ class Vf(Function):
     def __init__(self, bus: Bus, name: str, info: DeviceInfo, log: Log) -> None:
         super().__init__(bus, name, info, log)
         self.tile_info: Record | None = None
+        self.power_mode = PowerMode.DEFAULT
         self._partition = 0
 
     def start(self) -> None:

@@ -29,6 +29,8 @@ _MEM_SIZE: Final = 8 * MEM_CHANNELS + 4 * EVENTS + array.MEM_LOCKS
 _SHIM_SIZE: Final = 8 * SHIM_CHANNELS + 4 * EVENTS + array.SHIM_LOCKS
 COLUMN_STATUS_SIZE: Final = _CORE_SIZE * array.CORE_ROWS + _MEM_SIZE + _SHIM_SIZE
 
+_CORE_MM2S_STATUS: Final = 0x10
+"""Status of a core tile's MM2S channels, behind that of S2MM channel 0 (``array.CORE_CHANNEL_STATUS``)."""
 _XRT_DEBUG_HALT: Final = 1 << 16
 _XRT_ERROR_HALT: Final = 1 << 19
 """Bits of a core's status in XRT's list, where this array has no such bit of the same place."""
@@ -93,7 +95,7 @@ def _channel_words(row: int) -> list[int | None]:
             for channel in range(CORE_CHANNELS)
             for offset in (
                 array.CORE_CHANNEL_STATUS + 4 * channel if channel < array.CORE_S2MM else None,
-                array.CORE_CHANNEL_STATUS + 4 * (array.CORE_S2MM + channel) if channel < array.CORE_MM2S else None,
+                array.CORE_CHANNEL_STATUS + _CORE_MM2S_STATUS + 4 * channel if channel < array.CORE_MM2S else None,
             )
         ]
     if row == array.MEM_ROW:

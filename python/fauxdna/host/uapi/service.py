@@ -127,6 +127,7 @@ class Service:
                         return None
                     node = self._nodes[call.node]
                     local = self._open_node(call.node, node.store, call.pid)
+                    local.level = self.level
                     file = self._files[call.client] = OpenFile(node, local, self.hub, self.level, call.pid)
         # drm_dev_is_unplugged
         return file if file.local.function.started and file.enter() else None
