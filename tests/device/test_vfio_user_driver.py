@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+import errno
+import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 from _doors import HandMadeQueue
+from _program import expected, program, sample
 
+from fauxdna.abi.uapi import DeviceType
 from fauxdna.accel.machine import Machine
-from fauxdna.bus.vfio_user import VfioUserHost
+from fauxdna.bus import BusError, Region
+from fauxdna.bus.vfio_user import VfioUserBus, VfioUserHost
+from fauxdna.driver import Pf, probe
 from fauxdna.firmware import build_images
+from fauxdna.runtime import Npu
 from fauxdna.serve import LocalDie
 from fauxdna.serve.vfio_user import VfioUserServer
 
@@ -48,3 +58,59 @@ def test_a_packet_on_each_of_two_vfs(server: VfioUserServer, sockets: VfioUserHo
         assert server.messages["DMA_MAP"] >= 4  # Two firmware images, and a queue on each VF.
     assert server.clients == ()
     assert server.dma_maps == 0
+
+
+def test_a_model_with_driver_and_device_in_two_processes(tmp_path: Path) -> None:
+    """An int8 matrix product: packets by the mapped doorbell page, waits by MSI-X eventfd, memory by descriptors."""
+    command = [sys.executable, "-m", "fauxdna", "serve", "--vfio-user", tmp_path, "--vfs", "1", "--json"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as device:
+        assert device.stdout is not None
+        try:
+            sockets = json.loads("".join(iter(device.stdout.readline, "}\n")) + "}")["sockets"]
+            with machine(VfioUserHost({"0000:05:00.0": sockets["pf"], "0000:05:00.1": sockets["vf0"]}), 1) as host:
+                file = host.open()
+                assert file.kick_fd is None
+                with Npu(file) as npu, npu.context(program()) as context:
+                    for seed in range(3):
+                        x = sample(seed)
+                        np.testing.assert_array_equal(context.run({"x": x})["y"], expected(x))
+        finally:
+            device.terminate()
+        assert device.wait(10) == 0
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_server_that_ends_under_its_client(die: LocalDie, tmp_path: Path) -> None:
+    """The bus says so from then on; nothing hangs."""
+    server = VfioUserServer(die)
+    server.listen(tmp_path / "pf")
+    bus = VfioUserBus(tmp_path / "pf")
+    server.close()
+    with pytest.raises(BusError) as error:
+        bus.region_read(Region.CONFIG, 0, 4)
+    assert error.value.errno in (errno.ENODEV, errno.EPIPE, errno.ECONNRESET)
+    bus.close()
+    with pytest.raises(BusError, match="start a server there"):
+        VfioUserBus(tmp_path / "pf")
+
+
+def test_vfs_for_clients_while_the_pf_is_driven_here(die: LocalDie, tmp_path: Path) -> None:
+    """As a hypervisor's host: PF and VF 0 in this process, VF 1 on a socket."""
+    images = build_images()
+    with (
+        Machine(die, lambda path: images[path.rpartition("/")[2]], vfs=1) as host,
+        VfioUserServer(die) as server,
+    ):
+        server.listen(tmp_path / "vf0", 0)
+        with pytest.raises(BusError) as error:
+            VfioUserBus(tmp_path / "vf0")
+        assert error.value.errno == errno.EBUSY
+        host.set_vfs(0)
+        with VfioUserBus(tmp_path / "vf0") as bus:
+            pf = host.find(DeviceType.PF)
+            assert isinstance(pf, Pf)
+            assert bus.region_read(Region.CONFIG, 0, 4) == b"\xff" * 4
+            pf.sriov_configure(1)
+            assert bus.region_read(Region.CONFIG, 0, 4) == bytes.fromhex("2210f317")
+            with probe(bus, "0000:05:00.1") as vf:
+                assert vf.started

@@ -60,6 +60,7 @@ class Output:
         if self.as_json:
             json.dump(value, sys.stdout, indent=2, default=_plain)
             sys.stdout.write("\n")
+            sys.stdout.flush()  # Who waits for a server's document reads it from a pipe.
 
 
 class Step:

@@ -1,4 +1,4 @@
-"""``fauxdna serve``: a die for many programs."""
+"""``fauxdna serve``: a die for many programs, or for VMMs."""
 
 from __future__ import annotations
 
@@ -26,13 +26,25 @@ def serve(
     vfs: Annotated[int, typer.Option(min=1, max=64, help="Virtual functions; programs beyond their number share them.")] = 4,
     pace: Annotated[Pace, typer.Option(help="As fast as this machine can, or no faster than simulated time.")] = Pace.FAST,
     log: Annotated[Path | None, typer.Option(help="Where device, firmware and driver write their log.")] = None,
+    vfio_user: Annotated[
+        Path | None,
+        typer.Option(help="Serve functions to VMMs instead: a socket for one, or a directory for a socket of each."),
+    ] = None,
+    function: Annotated[
+        list[str] | None, typer.Option(help="With --vfio-user: pf, vf0, vf1 ...; several times for several.")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Own a die and serve it to programs (fauxdna exec --die) until interrupted."""
+    """Own a die and serve it to programs (fauxdna exec --die), or to VMMs such as QEMU, until interrupted."""
+    printer = Output(as_json)
+    if vfio_user is not None:
+        _serve_vmms(printer, vfio_user, function or [], columns=columns, vfs=vfs, pace=pace.value, log=log)
+        return
+    if function:
+        raise typer.BadParameter("--function goes with --vfio-user")
     from ..host._wire import default_socket
     from ..host.serving import serve as serve_die
 
-    printer = Output(as_json)
     place = str(path or default_socket())
 
     def ready(functions: list[str]) -> None:
@@ -40,3 +52,16 @@ def serve(
         printer.document({"socket": place, "functions": functions})
 
     serve_die(place, columns=columns, vfs=vfs, pace=pace.value, log_file=log, ready=ready)
+
+
+def _serve_vmms(
+    printer: Output, path: Path, functions: list[str], *, columns: int, vfs: int, pace: str, log: Path | None
+) -> None:
+    from ..host.vmm import places
+    from ..host.vmm import serve as serve_vmms
+
+    def ready(sockets: dict[str, Path]) -> None:
+        printer.text("ready: " + ", ".join(f"{name} at {place}" for name, place in sockets.items()))
+        printer.document({"sockets": {name: str(place) for name, place in sockets.items()}})
+
+    serve_vmms(places(path, functions, vfs), columns=columns, vfs=vfs, pace=pace, log_file=log, ready=ready)
