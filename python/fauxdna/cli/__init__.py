@@ -9,7 +9,7 @@ import sys
 
 import typer
 
-from . import bench, compile, demo, disasm, exec, firmware, info, quantize, run, serve, vm
+from . import bench, compile, demo, disasm, exec, firmware, info, quantize, run, serve, smi, vm
 
 app = typer.Typer(
     name="fauxdna",
@@ -23,6 +23,7 @@ for module in (run, exec, serve, compile, quantize, disasm, info, bench, vm):
     module.register(app)
 app.add_typer(demo.app, name="demo")
 app.add_typer(firmware.app, name="firmware")
+app.add_typer(smi.app, name="smi")
 
 
 def main() -> None:
