@@ -90,6 +90,9 @@ class Engine:
         has not, a bad vector, doorbell or queue address.
         """
 
+    def move_doorbell(self, context: int, fd: int, offset: int) -> None:
+        """Watches, armed, the page of ``fd`` at ``offset`` in place of the context's doorbell page. ENOENT: no such context."""
+
     def destroy_context(self, context: int) -> None:
         """Ends a context; returns when it touches no memory any more. ENOENT: no such context."""
 

@@ -197,12 +197,7 @@ impl Engine {
                 "queue address {queue_address:#x} is not a multiple of 8, or too high"
             ));
         }
-        let doorbell = SharedPages::map(doorbell.0, doorbell.1, u64::from(abi::DOORBELL_PAGE_SIZE))?;
-        // What an earlier context's client left in the page does not hold for this one's.
-        for offset in [abi::DOORBELL_SLEEPING, abi::DOORBELL_KICKS] {
-            doorbell.word32(offset as usize).store(0, Ordering::Relaxed);
-        }
-        doorbell.word32(0).store(abi::DOORBELL_ARMED, Ordering::SeqCst);
+        let doorbell = armed_page(doorbell)?;
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
         let priority = placement.priority;
         let context = Mutex::new(Some(Context::new(space, placement)));
@@ -223,16 +218,39 @@ impl Engine {
         Ok(id)
     }
 
+    /// Watches another page in place of a context's doorbell page, which is not touched any more when this returns.
+    pub fn move_doorbell(&self, id: u64, doorbell: (RawFd, u64)) -> Result<()> {
+        let doorbell = armed_page(doorbell)?;
+        let mut contexts = self.shared.lock();
+        let place = contexts.iter().position(|cell| cell.id == id).ok_or_else(|| no_context(id))?;
+        let old = contexts[place].clone();
+        contexts[place] = Arc::new(Cell {
+            id,
+            priority: old.priority,
+            doorbell,
+            context: Mutex::new(old.visit(|context| context.take())),
+            wanted: AtomicUsize::new(0),
+        });
+        drop(contexts);
+        self.settle(self.shared.changed());
+        Ok(())
+    }
+
     /// Ends a context; when it returns the context touches no memory any more, and its tiles' contents are gone.
     pub fn destroy_context(&self, id: u64) -> Result<()> {
         let cell = self.cell(id)?;
         self.shared.lock().retain(|other| other.id != id);
         let version = self.shared.changed();
         cell.visit(|context| drop(context.take()));
+        self.settle(version);
+        Ok(())
+    }
+
+    /// Waits until the thread works with `version` of the list.
+    fn settle(&self, version: u64) {
         while self.shared.seen.load(Ordering::Acquire) < version {
             std::thread::sleep(Duration::from_micros(20));
         }
-        Ok(())
     }
 
     /// Calls `work` with a context, between two of its slices.
@@ -276,6 +294,17 @@ impl Drop for Engine {
     fn drop(&mut self) {
         self.close();
     }
+}
+
+/// A doorbell page that waits for its first ring.
+fn armed_page(page: (RawFd, u64)) -> Result<SharedPages> {
+    let page = SharedPages::map(page.0, page.1, u64::from(abi::DOORBELL_PAGE_SIZE))?;
+    // What an earlier context's client left in it does not hold for this one's.
+    for offset in [abi::DOORBELL_SLEEPING, abi::DOORBELL_KICKS] {
+        page.word32(offset as usize).store(0, Ordering::Relaxed);
+    }
+    page.word32(0).store(abi::DOORBELL_ARMED, Ordering::SeqCst);
+    Ok(page)
 }
 
 fn no_context(id: u64) -> Error {

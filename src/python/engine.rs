@@ -66,6 +66,10 @@ impl Engine {
         Ok(py.detach(|| self.0.create_context(&space.0, placement, (doorbell_fd, doorbell_offset)))?)
     }
 
+    fn move_doorbell(&self, py: Python<'_>, context: u64, fd: i32, offset: u64) -> PyResult<()> {
+        Ok(py.detach(|| self.0.move_doorbell(context, (fd, offset)))?)
+    }
+
     fn destroy_context(&self, py: Python<'_>, context: u64) -> PyResult<()> {
         Ok(py.detach(|| self.0.destroy_context(context))?)
     }

@@ -13,8 +13,10 @@ from itertools import count
 
 from fauxdna.abi import drm, uapi
 from fauxdna.abi._declare import Record
+from fauxdna.abi.uapi_next import Level
+from fauxdna.accel import Mapping
 from fauxdna.accel.machine import Machine
-from fauxdna.host.uapi import Hub, Level, Service
+from fauxdna.host.uapi import Hub, Service
 
 STRUCTURES = {int(number): structure for number, structure in (uapi.ARGUMENTS | drm.ARGUMENTS).items()}
 _clients = count(1)
@@ -90,7 +92,7 @@ class Sandbox:
         self.files = [os.memfd_create("node", os.MFD_CLOEXEC) for _ in self.nodes]
         self.service = Service(
             self.files,
-            lambda index, store, pid: machine.open(bdf=self.nodes[index], store=store, pid=pid),
+            lambda index, store, pid: machine.open(bdf=self.nodes[index], store=store, pid=pid, level=level),
             level=level,
             hub=hub,
         )
@@ -180,3 +182,18 @@ def at(data: bytes | ctypes.Array[ctypes.c_char]) -> tuple[int, object]:
     """An address in this process's memory, and what keeps it."""
     buffer = ctypes.create_string_buffer(data, len(data)) if isinstance(data, bytes) else data
     return ctypes.addressof(buffer), buffer
+
+
+class ServiceKernel:
+    """The system calls of :class:`fauxdna.accel.real.RealFile`, as a program in a sandbox has them."""
+
+    def __init__(self, sandbox: Sandbox) -> None:
+        self.program = sandbox.open()
+
+    def ioctl(self, fd: int, request: int, argument: bytearray) -> None:
+        error, argument[:] = self.program.raw(request, bytes(argument))
+        if error:
+            raise OSError(error, os.strerror(error))
+
+    def mmap(self, fd: int, length: int, offset: int) -> Mapping:
+        return Mapping(self.program.mmap(offset, length), self.program.sandbox.files[self.program.node], offset)

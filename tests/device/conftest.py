@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import cast
 
@@ -10,6 +11,7 @@ import pytest
 from _doors import DecodingKernel
 from _host import RecordingEngine
 from _machine import Machine
+from _uapi import Sandbox, ServiceKernel
 
 from fauxdna import _core
 from fauxdna.accel import AccelFile
@@ -45,15 +47,34 @@ def host(die: LocalDie) -> Iterator[DriverMachine]:
         yield host
 
 
-@pytest.fixture(params=["local", "real"])
+@pytest.fixture(params=["local", "real", "service"])
 def file(request: pytest.FixtureRequest, host: DriverMachine, tmp_path: Path) -> Iterator[AccelFile]:
     """An open file of the VF's node, through each door."""
-    local = host.open()
-    if request.param == "local":
-        yield local
-    else:
-        node = tmp_path / "accel0"
-        node.touch()
-        with RealFile(node, DecodingKernel(local)) as real:
-            yield real
-    local.close()
+    with _open(request.param, host, tmp_path) as file:
+        yield file
+
+
+@pytest.fixture(params=["local", "real"])
+def mapping_file(request: pytest.FixtureRequest, host: DriverMachine, tmp_path: Path) -> Iterator[AccelFile]:
+    """An open file through each door where mmap is the driver's: a program of the ioctl service maps its node's file itself."""
+    with _open(request.param, host, tmp_path) as file:
+        yield file
+
+
+@contextmanager
+def _open(door: str, host: DriverMachine, folder: Path) -> Iterator[AccelFile]:
+    node = folder / "accel0"
+    node.touch()
+    if door == "service":
+        with Sandbox(host) as sandbox:
+            kernel = ServiceKernel(sandbox)
+            with RealFile(node, kernel) as real:
+                yield real
+            kernel.program.close()
+        return
+    with host.open() as local:
+        if door == "local":
+            yield local
+        else:
+            with RealFile(node, DecodingKernel(local)) as real:
+                yield real

@@ -128,7 +128,8 @@ def test_metadata(file: AccelFile) -> None:
     assert (file.version().major, file.version().minor) == (0, 10)
 
 
-def test_doorbells_belong_to_their_file(host: Machine, file: AccelFile) -> None:
+def test_doorbells_belong_to_their_file(host: Machine, mapping_file: AccelFile) -> None:
+    file = mapping_file
     queue = HandMadeQueue(file, padded=False)
     with host.open() as other, pytest.raises(FauxdnaError) as caught:
         other.mmap(4096, queue.doorbell_offset)

@@ -40,7 +40,8 @@ def test_a_bo_is_zeroed_mapped_and_closed(file: AccelFile) -> None:
         file.gem_close(handle)
 
 
-def test_what_linux_refuses(file: AccelFile) -> None:
+def test_what_linux_refuses(mapping_file: AccelFile) -> None:
+    file = mapping_file
     bo = file.create_bo(PAGE)
     offset = file.get_bo_info(bo).map_offset
     with refused(errno.EINVAL):
@@ -89,7 +90,8 @@ def test_memory_outlives_its_handle_while_it_is_mapped(host: Machine) -> None:
         assert manager.count == manager.mapped_bytes == 0
 
 
-def test_export_and_import_between_files(host: Machine, file: AccelFile) -> None:
+def test_export_and_import_between_files(host: Machine, mapping_file: AccelFile) -> None:
+    file = mapping_file
     with host.open() as other:
         bo = file.create_bo(PAGE)
         mine = file.mmap(PAGE, file.get_bo_info(bo).map_offset).memory
@@ -104,7 +106,8 @@ def test_export_and_import_between_files(host: Machine, file: AccelFile) -> None
         assert theirs[:5] == b"hello"
 
 
-def test_foreign_memory(file: AccelFile) -> None:
+def test_foreign_memory(mapping_file: AccelFile) -> None:
+    file = mapping_file
     fd = os.memfd_create("foreign")
     os.ftruncate(fd, 2 * PAGE)
     os.pwrite(fd, b"theirs", 0)

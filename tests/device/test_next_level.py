@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from _doors import DecodingKernel, HandMadeQueue
 from _program import program, sample
+from _uapi import Sandbox, ServiceKernel
 
 from fauxdna.abi import messages_5_24, uapi, uapi_next
 from fauxdna.abi.host_queue import CompletionState
@@ -42,8 +43,14 @@ def _load(path: str) -> bytes:
     return build_images()[path.rpartition("/")[2]]
 
 
-@pytest.fixture(params=["local", "real"])
+@pytest.fixture(params=["local", "real", "service"])
 def file(host: Machine, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[AccelFile]:
+    if request.param == "service":
+        node = tmp_path / "accel0"
+        node.touch()
+        with Sandbox(host, level=Level.NEXT) as sandbox, RealFile(node, ServiceKernel(sandbox)) as real:
+            yield real
+        return
     local = host.open(level=Level.NEXT)
     if request.param == "local":
         yield local

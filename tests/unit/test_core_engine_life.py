@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import mmap
 import os
 import struct
 import subprocess
@@ -158,3 +159,28 @@ def test_space_can_be_dropped_while_its_context_lives(pair: tuple[Engine, Functi
     client = Client(*pair)
     client.function.space = AddressSpace()
     assert client.run() == COMPLETED
+
+
+def test_a_doorbell_page_moves_to_another_file() -> None:
+    with die() as (engine, function):
+        client = Client(engine, function)
+        assert client.run() == COMPLETED
+        elsewhere = os.memfd_create("node")
+        os.ftruncate(elsewhere, 3 * PAGE)
+        engine.move_doorbell(client.context, elsewhere, 2 * PAGE)
+        assert os.pread(elsewhere, 4, 2 * PAGE) == b"\xff\xff\xff\xff", "armed"
+        old = os.pread(function.doorbells, PAGE, 0)
+        with mmap.mmap(elsewhere, PAGE, offset=2 * PAGE) as page:
+            for _ in range(100):
+                # The queue still rings the old page, which nobody looks at.
+                sequence = client.queue.submit([(0, BASE + CODE)])
+                page[:4] = bytes(4)
+                assert client.wait(sequence) == COMPLETED
+        assert os.pread(function.doorbells, 4, 0) == bytes(4) != old[:4]
+        with pytest.raises(OSError, match="enlarge"):
+            engine.move_doorbell(client.context, elsewhere, 3 * PAGE)
+        engine.destroy_context(client.context)
+        with pytest.raises(OSError, match="does not exist") as caught:
+            engine.move_doorbell(client.context, elsewhere, 0)
+        assert caught.value.errno == errno.ENOENT
+        os.close(elsewhere)

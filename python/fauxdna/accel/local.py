@@ -9,13 +9,19 @@ from typing import Protocol, Self
 
 from fauxdna.abi.uapi import DRIVER_MAJOR, DRIVER_MINOR
 from fauxdna.abi.uapi_next import Level
+from fauxdna.bus import BusError
 from fauxdna.driver import BackingStore, Client, Function
+from fauxdna.errors import DeviceError, Unsupported
 
 from . import Mapping, Version
 
 
 class Telemetry(Protocol):
-    """A simulated die's figures, by function (BDF) and firmware's context id."""
+    """What a simulated die's owner can do and tell beside the bus, by function (BDF) and firmware's context id."""
+
+    def show_doorbell(self, bdf: str, context: int, fd: int, offset: int) -> None:
+        """See :meth:`LocalFile.show_doorbell`."""
+        ...
 
     def cost(self, bdf: str, context: int, sequence: int) -> Values[str, int]:
         """See :meth:`AccelFile.cost`."""
@@ -86,6 +92,20 @@ class LocalFile(Client):
             manager = self.function.memory
             weakref.finalize(memory, manager.drop, manager.get(target.bo))
         return Mapping(memory, target.fd, target.offset)
+
+    def show_doorbell(self, hwctx: int, fd: int, offset: int) -> None:
+        """Has a context's doorbell page in one page of ``fd``, for a client that can't map BAR 2 (the ioctl door's).
+
+        Raises:
+            Unsupported: ``EOPNOTSUPP`` where the die's owner can't do that.
+            DeviceError: the page can't be mapped, or the context has gone.
+        """
+        if self._telemetry is None:
+            raise Unsupported(f"doorbell pages of {self.name} are in BAR 2 alone", "let the die's owner serve the program")
+        try:
+            self._telemetry.show_doorbell(self.name, self.firmware_context(hwctx), fd, offset)
+        except BusError as error:
+            raise DeviceError(f"no doorbell ({error.strerror})", "create the context again", errno=error.errno) from error
 
     def cost(self, hwctx: int, sequence: int) -> Values[str, int]:
         """See :class:`~fauxdna.accel.AccelFile`."""

@@ -107,6 +107,21 @@ class LocalDie:
             self._watchers.append(callback)
         return lambda: self._watchers.remove(callback)
 
+    def show_doorbell(self, bdf: str, context: int, fd: int, offset: int) -> None:
+        """Has a context's doorbell page in one page of ``fd``, which its client can map, in place of BAR 2.
+
+        On hardware the client's page table would show it BAR 2; a client behind the ioctl door can map its node's file alone.
+        ``ENOENT`` if the context has gone; ``EINVAL`` if the file has no such page.
+        """
+        try:
+            engine_context = self._die.engine_context(bdf, context)
+        except KeyError as error:
+            raise BusError(errno.ENOENT, f"no context {context} of {bdf}") from error
+        try:
+            self.engine.move_doorbell(engine_context, fd, offset)
+        except OSError as error:
+            raise BusError(error.errno, f"doorbell of context {context} of {bdf}: {error.strerror}") from error
+
     def cost(self, bdf: str, context: int, sequence: int) -> dict[str, int]:
         """What packet ``sequence`` of a context cost; nothing for one that is not among the newest or whose context has gone."""
         try:

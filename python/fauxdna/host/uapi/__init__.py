@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from ._call import Call
 from ._hub import Hub
-from ._level import Level
 from .service import OpenNode, Service
 
-__all__ = ["Call", "Hub", "Level", "OpenNode", "Service"]
+__all__ = ["Call", "Hub", "OpenNode", "Service"]

@@ -5,10 +5,10 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING, Final
 
+from fauxdna.abi.uapi_next import Level
 from fauxdna.accel.local import LocalFile
 from fauxdna.driver import BufferObject, Vf
 
-from ._level import Level
 from ._processes import LinuxCapability, capable, mapped, namespace
 from ._store import NodeStore
 from ._syncobj import SyncobjTable

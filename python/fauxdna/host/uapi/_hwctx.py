@@ -35,6 +35,13 @@ def create_hwctx(request: Request) -> None:
         # Its dma-buf has no vmap (amdxdna_ubuf_dmabuf_ops).
         raise OutOfSpace("a queue in a user-pointer BO can't be mapped by the kernel", "use a plain BO", errno=errno.ENOMEM)
     info = file.local.create_hwctx(fields.umq_bo, fields.num_tiles, qos)
+    try:
+        # The program maps its node's file, which can't show BAR 2: the page lies there, at the same offset.
+        file.node.store.reach(info.umq_doorbell + PAGE_SIZE)
+        file.local.show_doorbell(info.handle, file.node.store.fd, info.umq_doorbell)
+    except OSError:
+        file.local.destroy_hwctx(info.handle)
+        raise
     request.set(handle=info.handle, umq_doorbell=info.umq_doorbell, syncobj_handle=info.syncobj_handle)
 
 
@@ -105,6 +112,10 @@ def _wait(request: Request) -> None:
             continue
         except FauxdnaError as refused:
             error = refused.errno or errno.EIO
+            break
+        except OSError:
+            # The function went away under the wait.
+            error = errno.ENODEV
             break
     request.finish(error)
 

@@ -89,6 +89,15 @@ def mapped(identity: tuple[int, int], mounts: set[int]) -> list[tuple[int, int]]
     return found
 
 
+def owner(pid: int) -> int | None:
+    """The user whose process it is, by our user namespace's numbers; None if it is gone."""
+    with suppress(OSError, ValueError):
+        for line in (_PROC / str(pid) / "status").read_bytes().splitlines():
+            if line.startswith(b"Uid:"):
+                return int(line.split()[2])
+    return None
+
+
 def capable(pid: int, capability: LinuxCapability) -> bool:
     """Whether a thread has a capability over the machine: in our user namespace, as the kernel asks for the initial one."""
     if namespace(pid, "user") != namespace(os.getpid(), "user"):

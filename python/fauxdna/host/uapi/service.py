@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -10,7 +11,9 @@ from contextlib import suppress
 from typing import Final
 
 from fauxdna.abi import drm
+from fauxdna.abi.uapi_next import Level
 from fauxdna.accel.local import LocalFile
+from fauxdna.bus import BusError
 from fauxdna.driver import BackingStore
 from fauxdna.errors import FauxdnaError
 
@@ -18,8 +21,7 @@ from . import _bo, _drm, _hwctx, _info, _prime, _syncobj_ioctls
 from ._call import Call
 from ._file import Node, OpenFile
 from ._hub import Hub
-from ._level import Level
-from ._processes import LinuxCapability, capable
+from ._processes import LinuxCapability, capable, owner
 from ._request import Request
 from ._table import Entry, Permission
 
@@ -150,6 +152,9 @@ class Service:
         except FauxdnaError as refused:
             self._refused(request.file, entry.name, refused)
             error = refused.errno or errno.EIO
+        except BusError as broken:
+            request.file.local.function.log.error(f"{entry.name}: {broken.strerror}")
+            error = errno.EIO if request.file.local.function.started else errno.ENODEV
         except Exception as bug:
             # Whatever went wrong here, the caller waits for an answer.
             request.file.local.function.log.error(f"{entry.name} failed: {type(bug).__name__}: {bug}")
@@ -166,7 +171,11 @@ class Service:
         if permission & Permission.MASTER:
             raise _forbidden(entry, "an accel node has no master")
 
-    def _is_root(self, request: Request) -> bool:
+    @staticmethod
+    def _is_root(request: Request) -> bool:
+        """CAP_SYS_ADMIN; at level ``next`` also the user who runs the die, which is nobody else's hardware."""
+        if request.file.next and owner(request.call.tid) == os.getuid():
+            return True
         return capable(request.call.tid, LinuxCapability.SYS_ADMIN)
 
     @staticmethod
