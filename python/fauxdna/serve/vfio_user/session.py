@@ -20,6 +20,9 @@ from fauxdna.log import Logger
 from ..slot import Slot
 from .negotiation import Agreement, negotiate
 
+_DMA_FLAGS: Final = int(DmaFlag.READ | DmaFlag.WRITE | DmaFlag.MMAP)
+_UNMAP_FLAGS: Final = int(UnmapFlag.ALL)
+"""Numbers: ~ of an IntFlag leaves out the bits that it does not declare."""
 _VECTORS: Final = {int(IrqIndex.MSIX): bars.MSIX_VECTORS, int(IrqIndex.ERROR): 1}
 """Interrupts of each index; those not named have none."""
 
@@ -198,7 +201,7 @@ class Session:
     def _dma_map(self, message: Message) -> _Reply:
         request = _fixed(message, abi.DMA_MAP)
         access = request.flags & (DmaFlag.READ | DmaFlag.WRITE)
-        if request.flags & ~(DmaFlag.READ | DmaFlag.WRITE | DmaFlag.MMAP) or not access:
+        if request.flags & ~_DMA_FLAGS or not access:
             raise BusError(errno.EINVAL, f"flags {request.flags:#x}: readable, writable or both, in memory that can be mapped")
         if len(message.fds) > 1 or (request.flags & DmaFlag.MMAP and not message.fds):
             raise BusError(errno.EINVAL, f"{len(message.fds)} file descriptors for one map")
@@ -208,7 +211,7 @@ class Session:
 
     def _dma_unmap(self, message: Message) -> _Reply:
         request = _fixed(message, abi.DMA_UNMAP)
-        if request.flags & ~UnmapFlag.ALL:
+        if request.flags & ~_UNMAP_FLAGS:
             raise BusError(errno.EINVAL, f"flags {request.flags:#x}: dirty pages are not tracked")
         if not request.flags:
             self._slot.dma_unmap(request.address, request.size)
