@@ -37,8 +37,8 @@ class RawClient:
 
     def __init__(self, path: Path, *, negotiate: bool = True) -> None:
         self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.socket.settimeout(20)
         self.socket.connect(str(path))
+        self.socket.settimeout(20)
         self._id = 0x4000
         if negotiate:
             self.expect(0, VERSION, struct.pack("<HH", 0, 1))

@@ -45,11 +45,11 @@ class VfioUserBus:
         self._closed = False
         self._max_fds, self._max_transfer = 1, abi.MAX_DATA_XFER_SIZE
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self._socket.settimeout(timeout_s)
         self._channel = Channel(self._socket)
         try:
             try:
                 self._socket.connect(self.path)
+                self._socket.settimeout(timeout_s)
             except OSError as error:
                 raise BusError(error.errno, f"{self.path}: {error.strerror}; start a server there") from None
             self._negotiate()

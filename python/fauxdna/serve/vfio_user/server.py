@@ -26,7 +26,7 @@ from .session import Session, Statistics
 Function = int | str
 """``"pf"``, ``"vf0"`` and so on, or the index of a VF."""
 
-_BACKLOG: Final = 16
+_BACKLOG: Final = 128
 _REFUSED_LIMIT: Final = 64
 _REFUSED_S: Final = 1.0
 """How long a client that comes second has to say VERSION, so that it can be told why it is refused."""
