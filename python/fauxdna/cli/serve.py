@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from ._output import JsonOption, Output
+from ._output import JsonOption
 from .exec import Pace
 
 
@@ -48,8 +49,9 @@ def serve(
     place = str(path or default_socket())
 
     def ready(functions: list[str]) -> None:
-        printer.text(f"ready: {len(functions) - 1} VFs at {place}")
-        printer.document({"socket": place, "functions": functions})
+        # One line, flushed: whoever started this may be reading a pipe.
+        document = json.dumps({"socket": place, "functions": functions})
+        typer.echo(document if as_json else f"ready: {len(functions) - 1} VFs at {place}")
 
     serve_die(place, columns=columns, vfs=vfs, pace=pace.value, log_file=log, ready=ready)
 

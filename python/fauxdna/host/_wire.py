@@ -6,6 +6,7 @@ import array
 import json
 import os
 import socket
+from contextlib import suppress
 
 from fauxdna.errors import DeviceGone, FauxdnaError, InvalidArgument, Unsupported
 
@@ -84,11 +85,13 @@ def receive(link: socket.socket) -> tuple[dict[str, Any], list[int]]:
 def ask(link: socket.socket, document: dict[str, Any], descriptors: Iterable[int] = ()) -> dict[str, Any]:
     """Sends a request and gives the answer; an error that the daemon names is raised here."""
     try:
-        send(link, {"version": VERSION, **document}, descriptors)
+        # A daemon that refuses a caller says so and hangs up, maybe before it was asked.
+        with suppress(BrokenPipeError):
+            send(link, {"version": VERSION, **document}, descriptors)
         answer, extra = receive(link)
+    except FauxdnaError:
+        raise
     except OSError as error:
-        if isinstance(error, FauxdnaError):
-            raise
         raise DeviceGone(f"the die's daemon has gone ({error.strerror})", "start it again: fauxdna serve") from error
     for descriptor in extra:
         os.close(descriptor)
