@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from ._output import JsonOption
+from ._output import JsonOption, Output
 from .exec import Pace
 
 
@@ -37,9 +37,8 @@ def serve(
     as_json: JsonOption = False,
 ) -> None:
     """Own a die and serve it to programs (fauxdna exec --die), or to VMMs such as QEMU, until interrupted."""
-    printer = Output(as_json)
     if vfio_user is not None:
-        _serve_vmms(printer, vfio_user, function or [], columns=columns, vfs=vfs, pace=pace.value, log=log)
+        _serve_vmms(Output(as_json), vfio_user, function or [], columns=columns, vfs=vfs, pace=pace.value, log=log)
         return
     if function:
         raise typer.BadParameter("--function goes with --vfio-user")
