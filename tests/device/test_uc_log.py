@@ -11,7 +11,7 @@ import pytest
 from _doors import HandMadeQueue
 
 from fauxdna.abi.control_code import PAGE_SIZE
-from fauxdna.abi.uapi import BoType
+from fauxdna.abi.uapi import ATTRIBUTE_STATE, HWCTX_ENTRY, ArrayParam, BoType, StateParam
 from fauxdna.abi.uapi_next import Level
 from fauxdna.accel import AccelFile, Mapping
 from fauxdna.accel.machine import Machine
@@ -28,6 +28,8 @@ TEXTS = {
     5: "Invalid opcode: 0x%x @ %x",
     18: "[end] job: %u",
     25: "collect trace info at offset %d",
+    33: "save ...",
+    35: "restore ...",
     29: "[EOF] unfinished job number: %u",
     55: "executing control code ...",
     56: "Queue packet opcode: %u",
@@ -161,6 +163,34 @@ def test_memory_stays_while_it_is_written_to(file: AccelFile) -> None:
     assert run(file, queue, code) == 4
     assert not any(any(mapping.memory[:]) for _, mapping, _ in others)
     queue.close()
+
+
+def test_forced_preemption_saves_and_restores(file: AccelFile) -> None:
+    """PREEMPT runs its save page, then its restore page, if preemption was asked for (aiebu ``isa-spec.yaml``)."""
+    queue = HandMadeQueue(file, padded=True, tiles=4)
+    preempt = struct.pack("<BBHHH", 0x19, 0, 1, 1, 2)
+    _, _, code = allocate(file, page(preempt) + page(trace(11), number=1) + page(trace(22), number=2))
+    log, mapping, _ = allocate(file, b"", CHUNK)
+    file.config_hwctx(queue.handle, ASSIGN, describe(file, LOG, log, [(0, CHUNK)]))
+
+    def preemptions() -> int:
+        _, _, data = file.get_array(ArrayParam.HW_CONTEXT_ALL, HWCTX_ENTRY.size, 8)
+        return HWCTX_ENTRY.unpack(data).preemptions
+
+    assert run(file, queue, code) == 4
+    assert (preemptions(), [text for text in entries(mapping.memory[:CHUNK]) if "trace" in text]) == (0, [])
+    file.set_state(StateParam.FORCE_PREEMPT, ATTRIBUTE_STATE.pack(state=1))
+    assert run(file, queue, code) == 4
+    steps = ("save ...", "collect trace info at offset 11", "restore ...", "collect trace info at offset 22")
+    assert (preemptions(), [text for text in entries(mapping.memory[:CHUNK]) if text in steps]) == (1, list(steps))
+    # A context that is made while it is on is preempted, too.
+    other = HandMadeQueue(file, padded=True, tiles=4)
+    assert run(file, other, code) == 4
+    _, _, data = file.get_array(ArrayParam.HW_CONTEXT_ALL, HWCTX_ENTRY.size, 8)
+    assert [HWCTX_ENTRY.unpack(data, at).preemptions for at in (0, HWCTX_ENTRY.size)] == [1, 1]
+    file.set_state(StateParam.FORCE_PREEMPT, ATTRIBUTE_STATE.pack(state=0))
+    assert run(file, queue, code) == 4
+    assert preemptions() == 1
 
 
 def test_refused_configurations(file: AccelFile) -> None:
