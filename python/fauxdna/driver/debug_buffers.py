@@ -93,7 +93,10 @@ class DebugBuffers:
         """Kind, BO and (micro-controller, bytes) of each share; the description is read once."""
         description = self._bo(handle)
         most = FW_BUFFER_METADATA.size + UC_INFO_ENTRY.size * firmware.UC_COUNT
-        data = os.pread(description.backing.fd, min(most, description.size), description.backing.offset)
+        try:
+            data = os.pread(description.backing.fd, min(most, description.size), description.backing.offset)
+        except OSError as error:
+            raise InvalidArgument(f"BO {handle} can't be read: {error.strerror}", "describe the buffer in a plain BO") from None
         fields = FW_BUFFER_METADATA.unpack(data.ljust(FW_BUFFER_METADATA.size, b"\0"))
         needed = FW_BUFFER_METADATA.size + UC_INFO_ENTRY.size * fields.num_ucs
         if fields.num_ucs > firmware.UC_COUNT or needed > len(data):
