@@ -36,13 +36,18 @@ class PackageError(FauxdnaError):
 class Packages:
     """Debian trixie with its backports, for amd64. Call :meth:`update` before anything else."""
 
+    _fresh = False
+    """Whether this process has read the index already."""
+
     def __init__(self, progress: Progress) -> None:
         self._progress = progress
         self._folder = cache_folder() / "vm" / "apt"
         self._environment = {**os.environ, "APT_CONFIG": str(self._folder / "apt.conf"), "LC_ALL": "C.UTF-8"}
 
     def update(self) -> None:
-        """Reads the archive's index anew."""
+        """Reads the archive's index, once in a process."""
+        if Packages._fresh:
+            return
         if shutil.which("apt-get") is None or shutil.which("dpkg-deb") is None:
             raise NotFound(
                 "Debian packages are fetched with apt-get and dpkg-deb, and this machine has none",
@@ -54,6 +59,7 @@ class Packages:
             self._configure()
             self._progress("reading Debian's package lists")
             self._apt("apt-get", "-qq", "-o", "APT::Update::Error-Mode=any", "update")
+        Packages._fresh = True
 
     def newest(self, pattern: str) -> list[str]:
         """Names of packages that match a regular expression, the newest by the numbers in the name first."""
