@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from fauxdna.abi import _reference, _rust
+from fauxdna.abi import _c, _reference, _rust
 
 ROOT = Path(__file__).parents[2]
 
 
 def test_rust_declarations_are_current() -> None:
     assert (ROOT / "src/abi.rs").read_text() == _rust.generate()
+
+
+def test_c_declarations_are_current() -> None:
+    assert (ROOT / "python/fauxdna/vm/guest/abi.h").read_text() == _c.generate()
 
 
 def test_tile_program_tables_are_current() -> None:

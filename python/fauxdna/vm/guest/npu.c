@@ -1,6 +1,6 @@
 /* Nodes, buffers, contexts, host queues: what a user-space driver of AIE4 does, over the ioctls of Linux 7.2. */
+#define _GNU_SOURCE
 #include "npu.h"
-#include "amdxdna.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -9,40 +9,23 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
-enum {
-	PAGE = 4096,
-	CAPACITY = 32,	  /* Linux 7.2 CTX_MAX_CMDS */
-	PACKETS = 128,	  /* behind either header */
-	PACKET = 64,
-	PAYLOAD = 32,	  /* of an indirect packet, for each uC */
-	STRIDE = 64,	  /* of completion words */
-	PAYLOADS = PACKETS + CAPACITY * PACKET,
-	COMPLETIONS = PAYLOADS + UCS * CAPACITY * PAYLOAD,
-	QUEUE_SIZE = COMPLETIONS + CAPACITY * STRIDE,
-	EXEC_BUF = 1,
-	TEST = 2,
-	EXEC_SIZE = 24,
-	TILES_PER_COLUMN = 4,
-};
+#include "abi.h"
 
-struct packet { /* of the host queue */
-	uint8_t type, reserved, opcode, chain;
-	uint16_t count;
-	uint8_t distribute, indirect;
-	uint64_t completion;
-	uint32_t data[12];
+/* Our layout of a queue's memory: header, packets, payloads of indirect packets, completion words a cache line apart. */
+enum {
+	PAGE = QUEUE_DOORBELL_PAGE_SIZE,
+	CAPACITY = QUEUE_CAPACITY_MAX,
+	STRIDE = 64,
+	PACKETS = sizeof(struct header_padded),
+	PAYLOADS = PACKETS + CAPACITY * sizeof(struct packet),
+	COMPLETIONS = PAYLOADS + QUEUE_INDIRECT_MAX * CAPACITY * sizeof(struct indirect_payload),
+	QUEUE_SIZE = COMPLETIONS + CAPACITY * STRIDE,
 };
-struct payload {
-	uint8_t type, reserved, opcode, chain;
-	uint16_t count;
-	uint8_t distribute, indirect;
-	uint32_t exec[6];
-};
-_Static_assert(sizeof(struct packet) == PACKET, "");
-_Static_assert(sizeof(struct payload) == PAYLOAD, "");
+_Static_assert(UCS == CODE_MAX_UC && COMPLETED == (int)QUEUE_COMPLETION_STATE_COMPLETED, "npu.h");
 
 _Noreturn void die(const char *format, ...)
 {
@@ -59,12 +42,17 @@ _Noreturn void die(const char *format, ...)
 	exit(1);
 }
 
-static int call(int fd, unsigned long request, void *argument)
+int call(int fd, unsigned long request, void *argument)
 {
 	while (ioctl(fd, request, argument) < 0)
 		if (errno != EINTR)
 			return errno;
 	return 0;
+}
+
+const char *name_of_error(int error)
+{
+	return error ? strerrorname_np(error) : "ok";
 }
 
 static void must(int error, const char *what)
@@ -99,7 +87,7 @@ int find_nodes(struct node *nodes)
 	struct dirent *entry;
 	int count = 0;
 
-	while (folder && (entry = readdir(folder)) && count < NODES_MAX) {
+	while (folder && count < NODES_MAX && (entry = readdir(folder))) {
 		struct node *node = &nodes[count];
 		char target[256], type[16];
 		ssize_t length;
@@ -132,14 +120,14 @@ int open_node(const struct node *node)
 
 struct buffer allocate(int fd, size_t size, uint32_t type)
 {
-	struct create_bo create = { .size = (size + PAGE - 1) / PAGE * PAGE, .type = type };
-	struct get_bo_info info = { 0 };
+	struct amdxdna_drm_create_bo create = { .size = (size + PAGE - 1) / PAGE * PAGE, .type = type };
+	struct amdxdna_drm_get_bo_info info = { 0 };
 	struct buffer buffer = { .size = create.size };
 
-	must(call(fd, CREATE_BO, &create), "CREATE_BO");
+	must(call(fd, XDNA_IOCTL_CREATE_BO, &create), "CREATE_BO");
 	info.handle = buffer.handle = create.handle;
-	must(call(fd, GET_BO_INFO, &info), "GET_BO_INFO");
-	buffer.address = info.device_address;
+	must(call(fd, XDNA_IOCTL_GET_BO_INFO, &info), "GET_BO_INFO");
+	buffer.address = info.xdna_addr;
 	buffer.bytes = mmap(NULL, buffer.size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, info.map_offset);
 	if (buffer.bytes == MAP_FAILED)
 		die("mmap of a buffer of %zu bytes", buffer.size);
@@ -148,49 +136,43 @@ struct buffer allocate(int fd, size_t size, uint32_t type)
 
 void release(int fd, struct buffer *buffer)
 {
-	struct gem_close argument = { .handle = buffer->handle };
+	struct drm_gem_close argument = { .handle = buffer->handle };
 
 	munmap(buffer->bytes, buffer->size);
-	must(call(fd, GEM_CLOSE, &argument), "GEM_CLOSE");
-}
-
-/* Offsets in the queue's header: Linux 7.2's form, and the padded one that XRT writes. */
-static unsigned write_index_at(const struct context *context)
-{
-	return context->padded ? 64 : 16;
+	must(call(fd, XDNA_IOCTL_GEM_CLOSE, &argument), "GEM_CLOSE");
 }
 
 static void lay_out(struct context *context)
 {
-	uint8_t *queue = context->queue.bytes;
 	uint64_t packets = context->queue.address + PACKETS;
-	uint16_t major = context->padded;
-	uint32_t capacity = CAPACITY;
+	struct header_unpadded unpadded = { .capacity = CAPACITY, .data_address = packets };
+	struct header_padded padded = { .major = QUEUE_PADDED_MAJOR, .capacity = CAPACITY, .data_address = packets };
 
-	memset(queue, 0, context->queue.size);
-	memcpy(queue + 8, &major, sizeof major);
-	memcpy(queue + 12, &capacity, sizeof capacity);
-	memcpy(queue + (context->padded ? 120 : 24), &packets, sizeof packets);
+	memset(context->queue.bytes, 0, context->queue.size);
+	if (context->padded)
+		memcpy(context->queue.bytes, &padded, sizeof padded);
+	else
+		memcpy(context->queue.bytes, &unpadded, sizeof unpadded);
 }
 
 int try_context(int fd, unsigned columns, int padded, struct context *context)
 {
-	struct qos qos = { .priority = 0x200 };
-	struct create_hwctx create = { .qos = (uintptr_t)&qos, .tiles = columns * TILES_PER_COLUMN };
+	struct amdxdna_qos_info qos = { .priority = XDNA_PRIORITY_NORMAL };
+	struct amdxdna_drm_create_hwctx create = { .qos_p = (uintptr_t)&qos, .num_tiles = columns * MESSAGE_TILES_PER_COLUMN };
 	int error;
 
-	*context = (struct context){ .fd = fd, .padded = padded, .queue = allocate(fd, QUEUE_SIZE, BO_CMD) };
+	*context = (struct context){ .fd = fd, .padded = padded, .queue = allocate(fd, QUEUE_SIZE, XDNA_BO_TYPE_CMD) };
 	lay_out(context);
-	create.queue_bo = context->queue.handle;
-	error = call(fd, CREATE_HWCTX, &create);
+	create.umq_bo = context->queue.handle;
+	error = call(fd, XDNA_IOCTL_CREATE_HWCTX, &create);
 	if (error) {
 		release(fd, &context->queue);
 		return error;
 	}
 	context->handle = create.handle;
-	context->doorbell = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, create.doorbell);
+	context->doorbell = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, create.umq_doorbell);
 	if (context->doorbell == MAP_FAILED)
-		die("mmap of the doorbell at %#x", create.doorbell);
+		die("mmap of the doorbell at %#x", create.umq_doorbell);
 	return 0;
 }
 
@@ -204,17 +186,11 @@ struct context create_context(int fd, unsigned columns, int padded)
 
 void destroy_context(struct context *context)
 {
-	struct destroy_hwctx argument = { .handle = context->handle };
+	struct amdxdna_drm_destroy_hwctx argument = { .handle = context->handle };
 
 	munmap((void *)context->doorbell, PAGE);
-	must(call(context->fd, DESTROY_HWCTX, &argument), "DESTROY_HWCTX");
+	must(call(context->fd, XDNA_IOCTL_DESTROY_HWCTX, &argument), "DESTROY_HWCTX");
 	release(context->fd, &context->queue);
-}
-
-static void fill_exec(uint32_t *exec, uint64_t code)
-{
-	exec[1] = (uint32_t)code;
-	exec[2] = code >> 32;
 }
 
 static unsigned completion_at(uint64_t sequence)
@@ -227,41 +203,52 @@ uint64_t submit(struct context *context, const struct code *code)
 	uint64_t sequence = context->next++, *write_index;
 	uint8_t *queue = context->queue.bytes;
 	unsigned slot = sequence % CAPACITY;
-	struct packet packet = { .opcode = code->count ? EXEC_BUF : TEST };
+	struct packet packet = { .opcode = code->count ? QUEUE_PACKET_OPCODE_EXEC_BUF : QUEUE_PACKET_OPCODE_TEST };
 
 	while (__atomic_load_n((uint64_t *)queue, __ATOMIC_ACQUIRE) + CAPACITY <= sequence)
 		usleep(50);
-	packet.completion = context->queue.address + completion_at(sequence);
+	packet.completion_signal = context->queue.address + completion_at(sequence);
 	if (code->count == 1 && code->uc[0] == 0) {
-		packet.count = EXEC_SIZE;
-		fill_exec(packet.data, code->address[0]);
+		struct exec_buf direct = { .code_low = (uint32_t)code->address[0], .code_high = code->address[0] >> 32 };
+
+		packet.count = sizeof direct;
+		memcpy(packet.data, &direct, sizeof direct);
 	} else if (code->count) {
 		packet.distribute = packet.indirect = 1;
-		packet.count = code->count * 8;
+		packet.count = code->count * QUEUE_INDIRECT_ENTRY_WORDS * 4;
 	}
 	for (unsigned i = 0; packet.indirect && i < code->count; i++) {
-		struct payload payload = { .opcode = EXEC_BUF, .count = EXEC_SIZE, .distribute = 1 };
-		unsigned at = PAYLOADS + (code->uc[i] * CAPACITY + slot) * PAYLOAD;
+		struct indirect_payload payload = {
+			.opcode = QUEUE_PACKET_OPCODE_EXEC_BUF,
+			.count = sizeof(struct exec_buf),
+			.distribute = 1,
+			.code_low = (uint32_t)code->address[i],
+			.code_high = code->address[i] >> 32,
+		};
+		unsigned at = PAYLOADS + (code->uc[i] * CAPACITY + slot) * sizeof payload;
 		uint64_t address = context->queue.address + at;
 
-		fill_exec(payload.exec, code->address[i]);
 		memcpy(queue + at, &payload, sizeof payload);
 		packet.data[2 * i] = (uint32_t)address;
-		packet.data[2 * i + 1] = (address >> 32) & 0x1ffffff | code->uc[i] << 25;
+		packet.data[2 * i + 1] = ((address >> 32) & QUEUE_INDIRECT_ENTRY_ADDRESS_HIGH_MASK) |
+					 code->uc[i] << QUEUE_INDIRECT_ENTRY_UC_LOW;
 	}
 	__atomic_store_n((uint32_t *)(queue + completion_at(sequence)), 0, __ATOMIC_RELAXED);
-	memcpy(queue + PACKETS + slot * PACKET, &packet, sizeof packet);
-	write_index = (uint64_t *)(queue + write_index_at(context));
+	memcpy(queue + PACKETS + slot * sizeof packet, &packet, sizeof packet);
+	write_index = (uint64_t *)(queue + (context->padded ? offsetof(struct header_padded, write_index)
+							   : offsetof(struct header_unpadded, write_index)));
+	/* The packet before the index, the index before the bell. */
 	__atomic_store_n(write_index, context->next, __ATOMIC_RELEASE);
-	*context->doorbell = 0;
+	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+	*context->doorbell = QUEUE_DOORBELL_RING;
 	return sequence;
 }
 
 int wait_for(struct context *context, uint64_t sequence, uint32_t timeout_ms)
 {
-	struct wait_cmd argument = { .hwctx = context->handle, .timeout_ms = timeout_ms, .sequence = sequence };
+	struct amdxdna_drm_wait_cmd argument = { .hwctx = context->handle, .timeout = timeout_ms, .seq = sequence };
 
-	return call(context->fd, WAIT_CMD, &argument);
+	return call(context->fd, XDNA_IOCTL_WAIT_CMD, &argument);
 }
 
 uint32_t completion(struct context *context, uint64_t sequence)

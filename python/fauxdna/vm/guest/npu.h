@@ -5,11 +5,11 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { UCS = 6, NODES_MAX = 64, COMPLETED = 4 };
+enum { UCS = 6, NODES_MAX = 72, COMPLETED = 4 };
 
 struct node {
 	char path[64], folder[300], bdf[32];
-	int type; /* DEVICE_UMQ or DEVICE_PF */
+	int type; /* enum xdna_device_type */
 };
 struct buffer {
 	uint32_t handle;
@@ -34,7 +34,7 @@ struct program {
 	unsigned columns;
 	struct buffer text;
 	struct code code;
-	struct elf *elf;
+	struct loaded *loaded;
 };
 
 /* Prints a sentence, and the error's name if errno is set, then ends with status 1. */
@@ -52,13 +52,22 @@ int try_context(int fd, unsigned columns, int padded, struct context *context); 
 void destroy_context(struct context *context);
 /* Queue control code (count 0: a packet that does nothing) and ring; the sequence number. */
 uint64_t submit(struct context *context, const struct code *code);
+int call(int fd, unsigned long request, void *argument); /* an ioctl: 0, or an errno */
+const char *name_of_error(int error); /* "EINVAL" */
 int wait_for(struct context *context, uint64_t sequence, uint32_t timeout_ms); /* WAIT_CMD: 0, or an errno */
 uint32_t poll_for(struct context *context, uint64_t sequence);                  /* the completion word */
 uint32_t completion(struct context *context, uint64_t sequence);
 
+/* The program refers to data as long as it lives. */
 struct program load_program(int fd, const uint8_t *data, size_t size);
 void bind_argument(struct program *program, unsigned index, uint64_t address);
+void check_arguments(const struct program *program, unsigned count); /* refuses fewer than the kernel refers to */
 void unload_program(int fd, struct program *program);
+/* Patches made-up addresses in and writes code and constants to a folder; prints what it did. Needs no device. */
+void dump_program(const uint8_t *data, size_t size, const char *folder);
+
+/* Makes calls that the driver of a node must refuse, and prints their errno; 0 if each is what it should be. */
+int refusals(const struct node *node);
 
 uint8_t *read_file(const char *path, size_t *size);
 void write_file(const char *path, const uint8_t *data, size_t size);

@@ -1,6 +1,4 @@
 /* fauxdna-probe: what the guest's driver found, and programs run on it; also the example of how to use a VF's node from C. */
-#define _GNU_SOURCE
-#include "amdxdna.h"
 #include "npu.h"
 
 #include <errno.h>
@@ -11,6 +9,8 @@
 #include <sys/klog.h>
 #include <time.h>
 #include <unistd.h>
+
+#include "abi.h"
 
 #define MODEL_FOLDER "/usr/share/fauxdna/model"
 
@@ -25,6 +25,8 @@ static const char usage[] =
 	"       fauxdna-probe latency COUNT          from doorbell to WAIT_CMD's return, and to the completion word\n"
 	"       fauxdna-probe wait SEQUENCE MS      WAIT_CMD for a packet of a fresh context; prints the errno\n"
 	"       fauxdna-probe hold [SECONDS]         keep packets running\n"
+	"       fauxdna-probe refusals               calls that the driver must refuse, on every node, with their errno\n"
+	"       fauxdna-probe dump ELF FOLDER        patch made-up addresses in and write the bytes; needs no device\n"
 	"options of all: --node BDF (default: the first VF), --padded (the queue header of XRT)\n";
 
 static struct {
@@ -70,7 +72,7 @@ static struct node chosen_node(void)
 	int count = find_nodes(nodes);
 
 	for (int i = 0; i < count; i++)
-		if (option.node ? !strcmp(nodes[i].bdf, option.node) : nodes[i].type == DEVICE_UMQ)
+		if (option.node ? !strcmp(nodes[i].bdf, option.node) : nodes[i].type == XDNA_DEVICE_TYPE_UMQ)
 			return nodes[i];
 	errno = 0;
 	die("no node of %s in /sys/class/accel", option.node ? option.node : "a VF");
@@ -102,9 +104,9 @@ static struct buffer argument_buffer(int fd, const char *text)
 	size_t size;
 
 	if (!strncmp(text, "zeros:", 6))
-		return allocate(fd, number(text + 6), BO_SHARE);
+		return allocate(fd, number(text + 6), XDNA_BO_TYPE_SHARE);
 	data = read_file(text, &size);
-	buffer = allocate(fd, size ? size : 1, BO_SHARE);
+	buffer = allocate(fd, size ? size : 1, XDNA_BO_TYPE_SHARE);
 	memcpy(buffer.bytes, data, size);
 	buffer.size = size;
 	free(data);
@@ -141,6 +143,7 @@ static int run(int count, char **words)
 		buffers[arguments] = argument_buffer(fd, words[arguments + 1]);
 		bind_argument(&program, arguments, buffers[arguments].address);
 	}
+	check_arguments(&program, arguments);
 	context = create_context(fd, program.columns, option.padded);
 	seconds = calloc(times, sizeof *seconds);
 	for (unsigned i = 0; i < times; i++) {
@@ -215,7 +218,7 @@ static int wait_in_vain(unsigned sequence, unsigned timeout_ms)
 	int fd = open_node(&node);
 	struct context context = create_context(fd, 1, option.padded);
 
-	printf("%s\n", strerrorname_np(wait_for(&context, sequence, timeout_ms)));
+	printf("%s\n", name_of_error(wait_for(&context, sequence, timeout_ms)));
 	destroy_context(&context);
 	return 0;
 }
@@ -233,6 +236,25 @@ static int hold(unsigned seconds)
 		run_and_wait(&context, &nothing);
 	printf("%lu packets on %s in %u s\n", runs, node.bdf, seconds);
 	destroy_context(&context);
+	return 0;
+}
+
+static int all_refusals(void)
+{
+	struct node nodes[NODES_MAX];
+	int count = find_nodes(nodes), wrong = !count;
+
+	for (int i = 0; i < count; i++)
+		wrong |= refusals(&nodes[i]);
+	return wrong;
+}
+
+static int dump(const char *file, const char *folder)
+{
+	size_t size;
+	uint8_t *data = read_file(file, &size);
+
+	dump_program(data, size, folder);
 	return 0;
 }
 
@@ -266,9 +288,9 @@ static void run_model(int fd)
 	expected = read_file(MODEL_FOLDER "/output", &outputs);
 	attribute_of(MODEL_FOLDER, "workspace", bytes, sizeof bytes);
 	program = load_program(fd, elf, size);
-	in = allocate(fd, inputs, BO_SHARE);
-	out = allocate(fd, outputs, BO_SHARE);
-	workspace = allocate(fd, number(bytes) + 1, BO_SHARE);
+	in = allocate(fd, inputs, XDNA_BO_TYPE_SHARE);
+	out = allocate(fd, outputs, XDNA_BO_TYPE_SHARE);
+	workspace = allocate(fd, number(bytes) + 1, XDNA_BO_TYPE_SHARE);
 	memcpy(in.bytes, input, inputs);
 	bind_argument(&program, 0, in.address);
 	bind_argument(&program, 1, out.address);
@@ -291,15 +313,15 @@ static void run_model(int fd)
 
 static void print_vf(int fd)
 {
-	struct aie_metadata metadata = { 0 };
-	struct get_info info = { .param = INFO_AIE_METADATA, .size = sizeof metadata, .buffer = (uintptr_t)&metadata };
+	struct amdxdna_drm_query_aie_metadata metadata = { 0 };
+	struct amdxdna_drm_get_info info = { .param = XDNA_INFO_PARAM_AIE_METADATA, .buffer_size = sizeof metadata, .buffer = (uintptr_t)&metadata };
 	struct code nothing = { 0 };
 	struct context context;
 
-	if (ioctl(fd, GET_INFO, &info))
+	if (ioctl(fd, XDNA_IOCTL_GET_INFO, &info))
 		die("GET_INFO");
-	printf("  array %u.%u: %u columns of %u rows, core rows %u, mem rows %u\n", metadata.major, metadata.minor, metadata.columns,
-	       metadata.rows, metadata.core.rows, metadata.mem.rows);
+	printf("  array %u.%u: %u columns of %u rows, core rows %u, mem rows %u\n", metadata.version_major, metadata.version_minor, metadata.cols,
+	       metadata.rows, metadata.core_row_count, metadata.mem_row_count);
 	context = create_context(fd, 1, option.padded);
 	run_and_wait(&context, &nothing);
 	printf("  context: a packet completed, WAIT_CMD returned 0\n");
@@ -320,9 +342,9 @@ static int report(void)
 
 		attribute_of(nodes[i].folder, "vbnv", name, sizeof name);
 		attribute_of(nodes[i].folder, "fw_version", firmware, sizeof firmware);
-		printf("%s %s: %s, %s, firmware %s\n", nodes[i].bdf, nodes[i].path, nodes[i].type == DEVICE_PF ? "PF" : "VF", name,
+		printf("%s %s: %s, %s, firmware %s\n", nodes[i].bdf, nodes[i].path, nodes[i].type == XDNA_DEVICE_TYPE_PF ? "PF" : "VF", name,
 		       firmware);
-		if (nodes[i].type == DEVICE_UMQ) {
+		if (nodes[i].type == XDNA_DEVICE_TYPE_UMQ) {
 			print_vf(fd);
 			vfs++;
 		} else {
@@ -362,6 +384,10 @@ int main(int count, char **words)
 		return hold(count > 1 ? number(words[1]) : 10);
 	if (count == 3 && !strcmp(words[0], "wait"))
 		return wait_in_vain(number(words[1]), number(words[2]));
+	if (!strcmp(words[0], "refusals"))
+		return all_refusals();
+	if (count == 3 && !strcmp(words[0], "dump"))
+		return dump(words[1], words[2]);
 	if (count == 2 && number(words[1]) && !strcmp(words[0], "contexts"))
 		return contexts(number(words[1]));
 	if (count == 2 && number(words[1]) && !strcmp(words[0], "latency"))
