@@ -1,4 +1,4 @@
-"""Writes the declarations that the guest's C program needs to ``abi.h``: ``python -m fauxdna.abi._c > python/fauxdna/vm/guest/abi.h``.
+"""Writes what the guest's C program needs to ``abi.h``: ``python -m fauxdna.abi._c > python/fauxdna/vm/guest/abi.h``.
 
 A test keeps the file equal to what this prints.
 """

@@ -81,3 +81,10 @@ def test_a_command_never_submitted_is_waited_for_in_vain(machine: Machine) -> No
     # No room is left in Linux 7.2's aie4_cmd_wait for another answer than ETIME.
     done = machine.run(["fauxdna-probe", "wait", "1000", "50"])
     assert (done.status, done.stdout.strip()) == (0, "ETIME")
+
+
+def test_calls_are_refused_with_the_errno_of_the_documentation(machine: Machine) -> None:
+    # Two calls on the PF's node, 19 on each VF's; the probe fails where one has another errno than docs/errors.md.
+    assert len([line for line in ran(machine, "fauxdna-probe refusals").splitlines() if ": E" in line]) == 2 + 2 * 19
+    # The driver names each refusal in the log; none is a warning of the kernel's.
+    assert not [line for line in machine.dmesg().splitlines() if re.search(r"WARNING|BUG:|Oops|Call Trace", line)]
