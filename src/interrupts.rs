@@ -1,10 +1,11 @@
 //! MSI-X delivery: one eventfd per vector, with mask and pending bits.
 
 use std::fs;
-use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
 use std::sync::{Mutex, MutexGuard};
 
 use crate::error::{Error, Result};
+use crate::notify;
 
 #[derive(Debug, Default)]
 struct Vector {
@@ -96,21 +97,8 @@ fn deliver(state: &mut Vector) {
         return;
     };
     state.pending = false;
-    let mut ready = libc::pollfd {
-        fd: eventfd.as_raw_fd(),
-        events: libc::POLLOUT,
-        revents: 0,
-    };
-    // A full counter means that the receiver has not read earlier interrupts: it will wake up for those, and we must not block.
-    // SAFETY: `poll` gets one live pollfd, `write` 8 bytes of a live integer.
-    unsafe {
-        if libc::poll(&mut ready, 1, 0) == 1 && ready.revents & libc::POLLOUT != 0 {
-            libc::write(eventfd.as_raw_fd(), (&raw const ONE).cast(), 8);
-        }
-    }
+    notify::signal(eventfd.as_fd());
 }
-
-static ONE: u64 = 1;
 
 /// A duplicate of `fd`, which must be an eventfd: anything else could block the engine when an interrupt is written to it.
 fn duplicate_eventfd(fd: RawFd) -> Result<OwnedFd> {

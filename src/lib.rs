@@ -12,6 +12,7 @@ pub mod interrupts;
 pub mod kernels;
 pub mod latency;
 pub mod memory;
+pub mod notify;
 pub mod python;
 pub mod queue;
 

@@ -40,8 +40,7 @@ class Interrupts:
     def set(self, vector: int, fd: int | None) -> None:
         """Delivers ``vector`` to an eventfd, or to nobody; a pending interrupt is delivered at once.
 
-        A full counter is left alone. An eventfd that a hostile process shares should be non-blocking: a blocking one, filled at
-        the right moment, holds up who delivers. EINVAL: not an eventfd; EBADF: not open.
+        A full counter is left at its end, and holds nobody up. EINVAL: not an eventfd; EBADF: not open.
         """
 
     def mask(self, vector: int, masked: bool) -> None:
