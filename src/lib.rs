@@ -6,8 +6,10 @@ pub mod abi;
 pub mod array;
 pub mod cert;
 pub mod client;
+pub mod completions;
 pub mod engine;
 pub mod error;
+pub mod eventfd;
 pub mod interrupts;
 pub mod kernels;
 pub mod latency;
@@ -21,6 +23,7 @@ use pyo3::prelude::*;
 /// The core as `fauxdna._core`.
 #[pymodule]
 fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add_class::<python::completions::Completions>()?;
     module.add_class::<python::engine::Engine>()?;
     python::kernels::register(module)?;
     module.add_class::<python::memory::AddressSpace>()?;

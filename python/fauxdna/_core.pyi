@@ -5,7 +5,7 @@ remedy (``EAGAIN`` arrives as ``BlockingIOError``, ``EEXIST`` as ``FileExistsErr
 waits. File descriptors are duplicated or mapped; the caller may close its own afterwards.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 class AddressSpace:
     """What one function's DMA reaches: device addresses mapped to pages of files."""
@@ -54,6 +54,51 @@ class Interrupts:
 
     def pending(self, vector: int) -> bool:
         """Whether an interrupt waits for its mask or eventfd."""
+
+class Completions:
+    """Waits for commands and interrupts of any number of queues and vectors, served by one thread."""
+
+    def __new__(cls, *, kick_fd: int | None = None) -> Completions:
+        """``kick_fd``: :attr:`Engine.kick_fd`, if there is one: a wait for what is not done makes a sleeping engine look."""
+
+    def add_vector(self, eventfd: int, arm: Callable[[bool], None]) -> int:
+        """Takes on an MSI-X vector that is delivered to ``eventfd``, which is non-blocking and read by nobody else.
+
+        It is masked now. ``arm(True)`` unmasks and ``arm(False)`` masks it, called on the thread: when it is slept on for the
+        first time, and when nobody has waited for it for 2 ms.
+        """
+
+    def remove_vector(self, vector: int) -> None:
+        """Lets go of a vector and of the queues on it; waits end. On return ``arm`` is not running and will not be called."""
+
+    def generation(self, vector: int) -> int:
+        """How many times interrupts were noticed; to be read before the look at what they announce. ENOENT: no such vector."""
+
+    def wait_interrupt(self, vector: int, generation: int, timeout_s: float | None = None) -> bool:
+        """Waits for an interrupt after number ``generation``; False after ``timeout_s``. EINVAL: the vector was removed."""
+
+    def add(self, queue_fd: int, queue_offset: int, length: int, vector: int) -> int:
+        """Takes on a host queue in ``length`` bytes of a file, whose completions raise ``vector``.
+
+        Its layout is what ``version.major`` says at each look. EINVAL: too short for a header, or not at a page; ENOENT: no such
+        vector.
+        """
+
+    def remove(self, queue: int) -> None:
+        """Lets go of a queue; waits for its commands end with EINVAL."""
+
+    def indices(self, queue: int) -> tuple[int, int]:
+        """``(read_index, write_index)`` as they are in memory. EINVAL: no such queue."""
+
+    def wait(self, queue: int, sequence: int, timeout_ms: int = 0) -> bool:
+        """Waits as Linux 7.2's WAIT_CMD does, until read_index has passed ``sequence``; False where it gives ETIME.
+
+        ``timeout_ms`` 0, and from 2**31 on, waits for ever. Indices more than 32 apart are none. EINVAL: the queue was removed,
+        now or while it was waited for, or its file was shrunk. Signal handlers run, and may end it by raising.
+        """
+
+    def close(self) -> None:
+        """Ends all waits and the thread; may be called twice."""
 
 class Engine:
     """One die's engine: the thread that owns doorbells, queues and partitions."""

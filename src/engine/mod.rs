@@ -4,7 +4,6 @@
 //! priority; every context has its own tiles, so contexts that share columns never see each other's memory.
 
 mod context;
-mod eventfd;
 mod partition;
 mod terms;
 #[cfg(test)]
@@ -26,8 +25,8 @@ pub use trace::Event;
 
 use crate::abi::{array, host_queue as abi, timing};
 use crate::error::{Error, Result};
+use crate::eventfd::EventFd;
 use crate::memory::{AddressSpace, SharedPages};
-use eventfd::EventFd;
 
 /// A context and what the thread looks at without taking it. On cache lines of its own: clients' threads write theirs all the time.
 #[repr(align(128))]

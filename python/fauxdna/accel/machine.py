@@ -8,6 +8,7 @@ import time
 from contextlib import ExitStack
 from typing import Final, Self
 
+from fauxdna._core import Completions
 from fauxdna.abi.uapi import DeviceType
 from fauxdna.abi.uapi_next import Level
 from fauxdna.bus import BusError, Host
@@ -49,7 +50,10 @@ class Machine:
         self._log = log or Log()
         self._functions: dict[str, Function] = {}
         self._lock = threading.RLock()
+        self.completions = Completions(kick_fd=kick_fd)
+        """Serves the waits of all functions."""
         with ExitStack() as undo:
+            undo.callback(self.completions.close)
             undo.callback(self._close_functions)
             for bdf in host.functions():
                 self._probe(bdf, firmware)
@@ -130,7 +134,7 @@ class Machine:
                         f"{bdf} can't be opened: {error.strerror}", "close who has it", errno=error.errno
                     ) from error
                 time.sleep(_VF_INTERVAL_S)
-        self._functions[bdf] = probe(bus, bdf, firmware, self._log)
+        self._functions[bdf] = probe(bus, bdf, firmware, self._log, self.completions)
 
     def _remove_vfs(self) -> None:
         vfs = {bdf: function for bdf, function in self._functions.items() if not isinstance(function, Pf)}

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 
+from fauxdna._core import Completions
 from fauxdna.abi.uapi import DeviceType
 from fauxdna.bus import Bus
 from fauxdna.log import Log
@@ -46,7 +47,13 @@ def no_firmware(path: str) -> bytes:
     raise FileNotFoundError(path)
 
 
-def probe(bus: Bus, name: str, firmware: FirmwareLoader = no_firmware, log: Log | None = None) -> Pf | Vf:
+def probe(
+    bus: Bus,
+    name: str,
+    firmware: FirmwareLoader = no_firmware,
+    log: Log | None = None,
+    completions: Completions | None = None,
+) -> Pf | Vf:
     """Brings up the function behind ``bus`` and returns it; on failure the bus is closed.
 
     Args:
@@ -54,6 +61,7 @@ def probe(bus: Bus, name: str, firmware: FirmwareLoader = no_firmware, log: Log 
         name: What to call it in messages: its BDF.
         firmware: Gives a PF its images.
         log: Where the driver writes; a new one by default.
+        completions: Serves the function's waits; by default it has its own. The caller closes it after the function.
 
     Raises:
         DeviceGone: ``ENODEV``, no AIE4 function answers.
@@ -66,7 +74,11 @@ def probe(bus: Bus, name: str, firmware: FirmwareLoader = no_firmware, log: Log 
         undo.callback(bus.close)
         info = identify(ConfigSpace(bus))
         log = log or Log()
-        function = Pf(bus, name, info, log, firmware) if info.device_type is DeviceType.PF else Vf(bus, name, info, log)
+        function: Pf | Vf
+        if info.device_type is DeviceType.PF:
+            function = Pf(bus, name, info, log, firmware, completions)
+        else:
+            function = Vf(bus, name, info, log, completions)
         undo.callback(function.close)
         try:
             function.start()

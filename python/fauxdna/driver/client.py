@@ -313,6 +313,14 @@ class Client:
             raise _no_context(hwctx)
         vf.wait(context, sequence, timeout_ms)
 
+    def completion(self, hwctx: int) -> int:
+        """What the function's ``completions`` call the queue of context ``hwctx``. ``EINVAL`` for an unknown context."""
+        with self._lock:
+            context = self._contexts.get(hwctx)
+        if context is None:
+            raise _no_context(hwctx)
+        return context.completion
+
     # --- information -----------------------------------------------------------------------------------------------------
 
     def get_info(self, param: int, size: int, data: bytes = b"") -> bytes:

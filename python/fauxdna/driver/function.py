@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, ClassVar, Final, Self
 
+from fauxdna._core import Completions
 from fauxdna.abi import bars, pci
 from fauxdna.abi._declare import Record
 from fauxdna.abi.identity import VBNV_PF, VBNV_VF
@@ -64,7 +65,7 @@ class Function(ABC):
 
     required_bars: ClassVar[tuple[int, ...]] = (bars.MAILBOX_BAR, bars.SRAM_BAR)
 
-    def __init__(self, bus: Bus, name: str, info: DeviceInfo, log: Log) -> None:
+    def __init__(self, bus: Bus, name: str, info: DeviceInfo, log: Log, completions: Completions | None = None) -> None:
         self.bus = bus
         self.name = name
         """BDF, or whatever the caller calls it."""
@@ -76,6 +77,8 @@ class Function(ABC):
         self.memory = BufferManager(bus)
         self.store: BackingStore = MemfdStore()
         """Memory for the driver's own use."""
+        self._completions = completions
+        self._own_completions = completions is None
         self.clients: list[Client] = []
         self._vectors: dict[int, Vector] = {}
         self._management: Management | None = None
@@ -87,6 +90,14 @@ class Function(ABC):
         self._msix = self.config.msix_table()
         self.mailbox_registers = Registers(bus, Region(bars.MAILBOX_BAR))
         self.sram = Registers(bus, Region(bars.SRAM_BAR))
+
+    @property
+    def completions(self) -> Completions:
+        """Serves waits for commands and interrupts; several functions may share one."""
+        if self._completions is None:
+            with self.lock:
+                self._completions = self._completions or Completions()
+        return self._completions
 
     @property
     def management(self) -> Management:
@@ -144,7 +155,7 @@ class Function(ABC):
                 )
             if index not in self._vectors:
                 table = Registers(self.bus, self._msix.region)
-                self._vectors[index] = Vector(self.bus, table, self._msix.offset, index)
+                self._vectors[index] = Vector(self.bus, table, self._msix.offset, index, self.completions)
             return self._vectors[index]
 
     def attributes(self, level: Level = Level.LINUX_7_2) -> dict[str, str]:
@@ -196,6 +207,8 @@ class Function(ABC):
             for vector in self._vectors.values():
                 vector.close()
             self._vectors.clear()
+            if self._own_completions and self._completions is not None:
+                self._completions.close()
             self.memory.detach()
             self.bus.close()
 

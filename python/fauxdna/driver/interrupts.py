@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import os
-import select
 import struct
-import threading
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from functools import partial
 from typing import Final
 
+from fauxdna._core import Completions
 from fauxdna.bus import Bus, IrqIndex
 
+from ..errors import DeviceGone
 from .registers import Registers
 
 _ENTRY_SIZE: Final = 16
@@ -21,78 +22,59 @@ _ENTRY_MASKED: Final = 1
 
 
 class Vector:
-    """One MSI-X vector. Any number of threads may wait; the table entry is unmasked only while one does.
+    """One MSI-X vector. Any number of threads may wait; the table entry is masked when nobody has waited for a while.
 
     An interrupt that comes while the entry is masked sets its pending bit and is delivered on unmasking, so none is lost.
     """
 
-    def __init__(self, bus: Bus, table: Registers, table_offset: int, index: int) -> None:
+    def __init__(self, bus: Bus, table: Registers, table_offset: int, index: int, completions: Completions | None = None) -> None:
         self.index = index
         self._bus = bus
-        self._table = table
-        self._control = table_offset + index * _ENTRY_SIZE + _ENTRY_CONTROL
+        self._completions = completions or Completions()
         self._eventfd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-        self._changed = threading.Condition()
-        self._generation = 0
-        self._leader = False
-        self._waiters = 0
         bus.set_irqs(IrqIndex.MSIX, index, [self._eventfd])
-        self._table.write(self._control, _ENTRY_MASKED)
+        control = table_offset + index * _ENTRY_SIZE + _ENTRY_CONTROL
+        table.write(control, _ENTRY_MASKED)
+        self.id = self._completions.add_vector(self._eventfd, partial(_arm, table, control))
+        """What ``completions`` calls it."""
 
     def wait(self, done: Callable[[], bool], deadline: float | None) -> bool:
-        """Waits until ``done()``, which is asked again after every interrupt, or until ``deadline`` (``time.monotonic``)."""
-        if done():
-            return True
-        with self._changed:
-            self._waiters += 1
-            if self._waiters == 1:
-                self._table.write(self._control, 0)
-        try:
-            return self._wait(done, deadline)
-        finally:
-            with self._changed:
-                self._waiters -= 1
-                if not self._waiters:
-                    self._table.write(self._control, _ENTRY_MASKED)
+        """Waits until ``done()``, which is asked again after every interrupt, or until ``deadline`` (``time.monotonic``).
 
-    def _wait(self, done: Callable[[], bool], deadline: float | None) -> bool:
+        Raises:
+            DeviceGone: ``ENODEV``, the vector was closed.
+        """
         while True:
-            with self._changed:
-                seen = self._generation
+            with _closed(self.index):
+                seen = self._completions.generation(self.id)
             if done():
                 return True
             remaining = None if deadline is None else deadline - time.monotonic()
             if remaining is not None and remaining <= 0:
                 return False
-            with self._changed:
-                if self._generation != seen:
-                    continue
-                if self._leader:
-                    self._changed.wait(remaining)
-                    continue
-                self._leader = True
-            # One waiter reads the eventfd and tells the others; a read by each would take the event from the rest.
-            try:
-                _poll(self._eventfd, remaining)
-            finally:
-                with self._changed:
-                    self._leader = False
-                    self._generation += 1
-                    self._changed.notify_all()
+            with _closed(self.index):
+                self._completions.wait_interrupt(self.id, seen, remaining)
 
     def close(self) -> None:
-        """Disconnects the vector."""
+        """Disconnects the vector. Who still waits gets :class:`DeviceGone`."""
+        self._completions.remove_vector(self.id)
         with suppress(OSError):
             self._bus.set_irqs(IrqIndex.MSIX, self.index, [None])
         os.close(self._eventfd)
 
 
-def _poll(eventfd: int, timeout: float | None) -> None:
-    poller = select.poll()
-    poller.register(eventfd, select.POLLIN)
-    if poller.poll(None if timeout is None else max(0, timeout * 1000)):
-        with suppress(BlockingIOError):
-            os.eventfd_read(eventfd)
+@contextmanager
+def _closed(index: int) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise DeviceGone(f"MSI-X vector {index} was closed", "probe the function again") from error
+
+
+def _arm(table: Registers, control: int, armed: bool) -> None:
+    # The function may be gone, and with it whatever was waited for.
+    with suppress(OSError):
+        table.write(control, 0 if armed else _ENTRY_MASKED)
 
 
 def masked(entry: bytes) -> bool:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from typing import ClassVar, Final
 
+from fauxdna._core import Completions
 from fauxdna.abi import bars, pci
 from fauxdna.abi.firmware import CERT_FILE, NPU_FILE
 from fauxdna.abi.messages import WORK_BUFFER_MINIMUM
@@ -30,8 +31,16 @@ class Pf(Function):
 
     required_bars: ClassVar[tuple[int, ...]] = (bars.MAILBOX_BAR, bars.SRAM_BAR, bars.PSP_BAR, bars.SMU_BAR)
 
-    def __init__(self, bus: Bus, name: str, info: DeviceInfo, log: Log, firmware: FirmwareLoader) -> None:
-        super().__init__(bus, name, info, log)
+    def __init__(
+        self,
+        bus: Bus,
+        name: str,
+        info: DeviceInfo,
+        log: Log,
+        firmware: FirmwareLoader,
+        completions: Completions | None = None,
+    ) -> None:
+        super().__init__(bus, name, info, log, completions)
         _vendor, device, revision = self.config.identity()
         directory = f"amdnpu/{device:04x}_{revision:02x}"
         self._images = tuple(_load(firmware, f"{directory}/{file}") for file in (NPU_FILE, CERT_FILE))

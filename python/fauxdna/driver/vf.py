@@ -2,32 +2,28 @@
 
 from __future__ import annotations
 
-import os
-import struct
-import time
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
+from fauxdna._core import Completions
 from fauxdna.abi import bars
 from fauxdna.abi._declare import Record
 from fauxdna.abi.array import COLUMNS
-from fauxdna.abi.host_queue import CAPACITY_MAX, HEADER_PADDED, HEADER_UNPADDED, PADDED_MAJOR
+from fauxdna.abi.host_queue import HEADER_UNPADDED
 from fauxdna.abi.messages import PASID_NONE, PASID_VALID
 from fauxdna.abi.uapi import QUERY_AIE_METADATA, PowerMode
 from fauxdna.bus import Bus, Region
 from fauxdna.log import Log
 
-from ..errors import DeviceGone, DeviceTimeout, FauxdnaError, InvalidArgument, Unsupported
+from ..errors import DeviceError, DeviceGone, DeviceTimeout, FauxdnaError, InvalidArgument, Unsupported
 from .function import DeviceInfo, Function
 from .gem import BufferObject
 from .interrupts import Vector
 from .memory import PAGE_SIZE
 
-_SPIN_S: Final = 50e-6
-"""How long a wait polls before it unmasks its vector and sleeps: two wake-ups by eventfd."""
-_TORN_READ_S: Final = 150e-6
-"""CERT writes read_index as two words; Linux looks again after 100 to 200 us (``get_read_index``)."""
+_TIMEOUT_MAX_MS: Final = 0xFFFF_FFFF
+"""WAIT_CMD's timeout has 32 bits."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +36,8 @@ class HardwareContext:
     """Of its page, in the doorbell BAR; also its offset for mmap of the node."""
     vector: Vector
     queue: BufferObject
+    completion: int
+    """What the function's ``completions`` call its queue."""
 
 
 @dataclass(frozen=True)
@@ -53,8 +51,8 @@ class DoorbellPage:
 class Vf(Function):
     """A running VF with a partition of all columns."""
 
-    def __init__(self, bus: Bus, name: str, info: DeviceInfo, log: Log) -> None:
-        super().__init__(bus, name, info, log)
+    def __init__(self, bus: Bus, name: str, info: DeviceInfo, log: Log, completions: Completions | None = None) -> None:
+        super().__init__(bus, name, info, log, completions)
         self.tile_info: Record | None = None
         self.power_mode = PowerMode.DEFAULT
         self._partition = 0
@@ -111,15 +109,17 @@ class Vf(Function):
             )
             try:
                 vector = self.vector(response.job_complete_msix_idx)
+                completion = self._watch(queue, vector)
             except FauxdnaError:
                 self.management.call("DESTROY_HW_CONTEXT", hw_context_id=response.hw_context_id)
                 raise
         self.memory.get(queue)
         self.log.debug(f"context {response.hw_context_id}: {num_tiles} tiles, queue at {queue.address:#x}")
-        return HardwareContext(response.hw_context_id, response.doorbell_offset, vector, queue)
+        return HardwareContext(response.hw_context_id, response.doorbell_offset, vector, queue, completion)
 
     def destroy_context(self, context: HardwareContext) -> None:
-        """Takes the context from firmware and drops the queue's reference, whatever firmware says."""
+        """Takes the context from firmware and drops the queue's reference, whatever firmware says. Waits for it end."""
+        self.completions.remove(context.completion)
         with self.lock, suppress(FauxdnaError):
             self.management.call("DESTROY_HW_CONTEXT", hw_context_id=context.id)
         self.memory.put(context.queue)
@@ -129,27 +129,21 @@ class Vf(Function):
 
         Raises:
             DeviceTimeout: ``ETIME``; also for a command that was never submitted.
+            InvalidArgument: ``EINVAL``, the context was destroyed meanwhile.
         """
-        deadline = time.monotonic() + timeout_ms / 1000 if timeout_ms else None
-
-        def done() -> bool:
-            return _read_index(context.queue) > sequence
-
-        spin_until = time.monotonic() + _SPIN_S
-        if deadline is not None:
-            spin_until = min(spin_until, deadline)
-        while not done():
-            if time.monotonic() >= spin_until:
-                break
-        else:
-            return
-        if not context.vector.wait(done, deadline):
-            read, write = _indices(context.queue)
-            raise DeviceTimeout(
-                f"command {sequence} of context {context.id} is not done after {timeout_ms} ms "
-                f"(read index {read}, write index {write})",
-                "submit it first, ring the doorbell, or wait longer",
-            )
+        try:
+            if self.completions.wait(context.completion, sequence, min(timeout_ms, _TIMEOUT_MAX_MS)):
+                return
+            read, write = self.completions.indices(context.completion)
+        except OSError as error:
+            raise InvalidArgument(
+                f"context {context.id} was destroyed, or its queue's memory is gone", "wait for its commands before"
+            ) from error
+        raise DeviceTimeout(
+            f"command {sequence} of context {context.id} is not done after {timeout_ms} ms "
+            f"(read index {read}, write index {write})",
+            "submit it first, ring the doorbell, or wait longer",
+        )
 
     def doorbell_page(self, offset: int) -> DoorbellPage:
         """The page at ``offset`` of the doorbell BAR. ``EOPNOTSUPP`` where the bus can't map it."""
@@ -160,32 +154,15 @@ class Vf(Function):
             f"doorbell page {offset:#x} of {self.name} can't be mapped through this bus", "use a bus that maps BAR 2"
         )
 
+    def _watch(self, queue: BufferObject, vector: Vector) -> int:
+        try:
+            return self.completions.add(queue.backing.fd, queue.backing.offset, queue.size, vector.id)
+        except OSError as error:
+            raise DeviceError(f"the queue BO can't be watched ({error.strerror})", "create another", errno=error.errno) from error
+
     def stop(self) -> None:
         """DESTROY_PARTITION (``aie4_vf_hw_stop``)."""
         if self._partition:
             with suppress(FauxdnaError):
                 self.management.call("DESTROY_PARTITION", partition_id=self._partition)
             self._partition = 0
-
-
-def _indices(queue: BufferObject) -> tuple[int, int]:
-    """(read_index, write_index). Read through the file: memory that its owner shrank is an error here, not a SIGBUS."""
-    data = os.pread(queue.backing.fd, HEADER_PADDED.size, queue.backing.offset).ljust(HEADER_PADDED.size, b"\0")
-    major = struct.unpack_from("<H", data, HEADER_UNPADDED.offsets["major"])[0]
-    layout = HEADER_PADDED if major == PADDED_MAJOR else HEADER_UNPADDED
-    header = layout.unpack(data)
-    return header.read_index, header.write_index
-
-
-def _read_index(queue: BufferObject) -> int:
-    read, write = _indices(queue)
-    if not _valid(read, write):
-        time.sleep(_TORN_READ_S)
-        read, write = _indices(queue)
-        if not _valid(read, write):
-            return 0
-    return read
-
-
-def _valid(read: int, write: int) -> bool:
-    return read <= write <= read + CAPACITY_MAX

@@ -1,4 +1,4 @@
-//! The eventfd that wakes the engine's thread.
+//! An eventfd that wakes one of our threads.
 
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::time::Duration;
@@ -16,7 +16,7 @@ impl EventFd {
         unsafe {
             let fd = libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK);
             if fd < 0 {
-                Err(Error::last_os("creating the engine's eventfd"))
+                Err(Error::last_os("creating an eventfd"))
             } else {
                 Ok(Self(OwnedFd::from_raw_fd(fd)))
             }
@@ -30,9 +30,21 @@ impl EventFd {
 
     /// Wakes the sleeper, now or at its next sleep.
     pub fn signal(&self) {
+        Self::signal_fd(self.fd());
+    }
+
+    /// Wakes whoever sleeps on someone's eventfd.
+    pub fn signal_fd(fd: RawFd) {
         let one = 1u64;
         // SAFETY: 8 bytes of a live integer. The call fails only if the counter is full, which wakes as well.
-        unsafe { libc::write(self.fd(), (&raw const one).cast(), 8) };
+        unsafe { libc::write(fd, (&raw const one).cast(), 8) };
+    }
+
+    /// Takes the signals; does not sleep.
+    pub fn take(&self) {
+        let mut count = 0u64;
+        // SAFETY: 8 bytes into a live integer; the descriptor is non-blocking.
+        unsafe { libc::read(self.fd(), (&raw mut count).cast(), 8) };
     }
 
     /// Sleeps until a signal, or for `limit` (for ever if `None`), and takes the signals.
@@ -47,12 +59,9 @@ impl EventFd {
             tv_nsec: libc::c_long::from(limit.subsec_nanos()),
         });
         let pointer = timeout.as_ref().map_or(std::ptr::null(), std::ptr::from_ref);
-        let mut count = 0u64;
-        // SAFETY: one live pollfd, a live or null timespec, no signal mask; then 8 bytes into a live integer.
-        unsafe {
-            if libc::ppoll(&mut wait, 1, pointer, std::ptr::null()) > 0 {
-                libc::read(self.fd(), (&raw mut count).cast(), 8);
-            }
+        // SAFETY: one live pollfd, a live or null timespec, no signal mask.
+        if unsafe { libc::ppoll(&mut wait, 1, pointer, std::ptr::null()) } > 0 {
+            self.take();
         }
     }
 }
