@@ -11,6 +11,7 @@ mod reader;
 mod space;
 #[cfg(test)]
 mod tests;
+mod unmappable;
 
 use std::fmt;
 

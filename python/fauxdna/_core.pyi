@@ -16,6 +16,9 @@ class AddressSpace:
 
         ``prot``: 1 the device may read, 2 it may write, 3 both. EINVAL: not multiples of 4096, or past the end of the file;
         EOVERFLOW: the range wraps; EEXIST: it overlaps a mapping; EBADF, EACCES, ENOMEM: the file can't be mapped so.
+
+        ``fd`` may be a process's memory (``/proc/PID/mem``, with its addresses as offsets), which is read and written in place;
+        what the process has not, or no more, is a fault as if it were not mapped.
         """
 
     def unmap(self, address: int, length: int) -> int:

@@ -82,6 +82,9 @@ impl Guard {
     }
 }
 
+/// The guard of what is not mapped: it is never poisoned.
+pub static UNMAPPED: Guard = Guard::free();
+
 const CHUNK: usize = 256;
 
 /// Guards live in chunks that are never freed, so a `&'static Guard` and the handler's walk stay valid.

@@ -127,7 +127,7 @@ impl Access<'_> {
     /// The cache line behind `address`; an empty hint if that is not mapped.
     pub fn hint(&self, address: u64) -> Hint {
         let pointer = |region: Region| region.pointer.addr() + (address - region.start) as usize;
-        Hint(self.reader.find(address).map_or(0, pointer))
+        Hint(self.reader.find(address).filter(Region::mapped).map_or(0, pointer))
     }
 
     /// Tells the processor that `address` will be written soon. It may be anything; what is not mapped is left alone.
@@ -141,11 +141,14 @@ impl Access<'_> {
 }
 
 impl Access<'_> {
-    /// The region that holds all rows of an access and allows it.
+    /// The mapped region that holds all rows of an access and allows it.
     fn rows_region(&self, address: u64, stride: u64, row: usize, length: usize, prot: u32) -> Option<Region> {
         let steps = (length / row).checked_sub(1)? as u64;
         let span = stride.checked_mul(steps)?.checked_add(row as u64)?;
-        self.reader.single(address, usize::try_from(span).ok()?, prot).ok()?
+        self.reader
+            .single(address, usize::try_from(span).ok()?, prot)
+            .ok()?
+            .filter(Region::mapped)
     }
 }
 
@@ -158,13 +161,8 @@ impl HostMemory for Access<'_> {
         let poisoned = match self.reader.single(address, out.len(), PROT_READ)? {
             Some(region) => {
                 // SAFETY: the access lies inside the region, which stays mapped until this reader shows a newer generation.
-                unsafe {
-                    copy::copy(
-                        out.as_mut_ptr(),
-                        region.pointer.add((address - region.start) as usize),
-                        out.len(),
-                    )
-                };
+                unsafe { region.read((address - region.start) as usize, out.as_mut_ptr(), out.len()) }
+                    .map_err(|kind| fault(address, out.len(), kind))?;
                 region.guard.poisoned()
             }
             None => {
@@ -174,8 +172,9 @@ impl HostMemory for Access<'_> {
                     .borrow()
                     .walk(address, out.len(), PROT_READ, |region, offset, done, count| {
                         // SAFETY: as above, and `walk` gives ranges inside `out`.
-                        unsafe { copy::copy(pointer.add(done), region.pointer.add(offset), count) };
+                        unsafe { region.read(offset, pointer.add(done), count) }?;
                         poisoned |= region.guard.poisoned();
+                        Ok(())
                     })?;
                 poisoned
             }
@@ -192,13 +191,8 @@ impl HostMemory for Access<'_> {
             Some(region) => {
                 // SAFETY: the access lies inside the region, which is writable and stays mapped until this reader shows a newer
                 // generation.
-                unsafe {
-                    copy::copy(
-                        region.pointer.add((address - region.start) as usize),
-                        data.as_ptr(),
-                        data.len(),
-                    )
-                };
+                unsafe { region.write((address - region.start) as usize, data.as_ptr(), data.len()) }
+                    .map_err(|kind| fault(address, data.len(), kind))?;
                 region.guard.poisoned()
             }
             None => {
@@ -208,8 +202,9 @@ impl HostMemory for Access<'_> {
                     .borrow()
                     .walk(address, data.len(), PROT_WRITE, |region, offset, done, count| {
                         // SAFETY: as above, and `walk` gives ranges inside `data`.
-                        unsafe { copy::copy(region.pointer.add(offset), data.as_ptr().add(done), count) };
+                        unsafe { region.write(offset, data.as_ptr().add(done), count) }?;
                         poisoned |= region.guard.poisoned();
+                        Ok(())
                     })?;
                 poisoned
             }
@@ -266,12 +261,16 @@ fn by_row<T>(
         .try_for_each(|(row, bytes)| access(address.wrapping_add(stride.wrapping_mul(row as u64)), bytes))
 }
 
-fn poison(address: u64, length: usize) -> MemoryFault {
+fn fault(address: u64, length: usize, kind: MemoryFaultKind) -> MemoryFault {
     MemoryFault {
         address,
         length: length as u64,
-        kind: MemoryFaultKind::Poisoned,
+        kind,
     }
+}
+
+fn poison(address: u64, length: usize) -> MemoryFault {
+    fault(address, length, MemoryFaultKind::Poisoned)
 }
 
 impl Drop for Access<'_> {

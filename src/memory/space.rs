@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, RwLock};
 use std::time::Duration;
 
 use super::reader::Reader;
-use super::{HostMemory, MemoryFault, MemoryFaultKind, PAGE_SIZE, PROT_READ, PROT_WRITE, bus_error, copy, pages};
+use super::{HostMemory, MemoryFault, MemoryFaultKind, PAGE_SIZE, PROT_READ, PROT_WRITE, bus_error, copy, pages, unmappable};
 use crate::error::{Error, Result};
 
 /// Device addresses that are mapped, for callers that list them.
@@ -26,7 +26,10 @@ pub struct Mapping {
 pub(super) struct Region {
     pub start: u64,
     pub length: u64,
+    /// Null where the file can't be mapped: then `file` is read and written instead.
     pub pointer: *mut u8,
+    /// A descriptor of ours and an offset in it, or -1.
+    pub file: (RawFd, u64),
     pub guard: &'static bus_error::Guard,
     pub prot: u32,
 }
@@ -45,12 +48,65 @@ impl Region {
     fn part(&self, start: u64, end: u64) -> Self {
         let (start, end) = (start.max(self.start), end.min(self.end()));
         // The offset is below the mapping's length, which is a usize.
-        let pointer = self.pointer.wrapping_add((start - self.start) as usize);
+        let pointer = if self.mapped() {
+            self.pointer.wrapping_add((start - self.start) as usize)
+        } else {
+            self.pointer
+        };
         Self {
             start,
             length: end - start,
             pointer,
+            file: (self.file.0, self.file.1 + (start - self.start)),
             ..*self
+        }
+    }
+
+    #[inline(always)]
+    pub fn mapped(&self) -> bool {
+        !self.pointer.is_null()
+    }
+
+    /// A second value for a part of this region, with a guard or a descriptor of its own.
+    fn share(&self, part: Self) -> Result<Self> {
+        if self.mapped() {
+            let guard = bus_error::guard(part.pointer, part.length as usize, self.guard.poisoned())?;
+            Ok(Self { guard, ..part })
+        } else {
+            let file = (unmappable::duplicate(self.file.0)?, part.file.1);
+            Ok(Self { file, ..part })
+        }
+    }
+
+    /// Copies `length` bytes from `offset` on to `out`.
+    ///
+    /// # Safety
+    /// The range lies inside the region, which stays as it is until this returns, and `out` is writable for `length` bytes.
+    #[inline(always)]
+    pub unsafe fn read(&self, offset: usize, out: *mut u8, length: usize) -> std::result::Result<(), MemoryFaultKind> {
+        if self.mapped() {
+            // SAFETY: the caller's promise: mapped memory on one side, its own on the other.
+            unsafe { copy::copy(out, self.pointer.add(offset), length) };
+            Ok(())
+        } else {
+            // SAFETY: the caller's promise about `out`.
+            unsafe { unmappable::read(self.file.0, self.file.1 + offset as u64, out, length) }
+        }
+    }
+
+    /// Copies `length` bytes of `data` to `offset`.
+    ///
+    /// # Safety
+    /// As [`Region::read`], with `data` readable; the region allows writing.
+    #[inline(always)]
+    pub unsafe fn write(&self, offset: usize, data: *const u8, length: usize) -> std::result::Result<(), MemoryFaultKind> {
+        if self.mapped() {
+            // SAFETY: as above.
+            unsafe { copy::copy(self.pointer.add(offset), data, length) };
+            Ok(())
+        } else {
+            // SAFETY: as above.
+            unsafe { unmappable::write(self.file.0, self.file.1 + offset as u64, data, length) }
         }
     }
 
@@ -88,7 +144,7 @@ impl Snapshot {
         address: u64,
         length: usize,
         prot: u32,
-        mut visit: impl FnMut(&Region, usize, usize, usize),
+        mut visit: impl FnMut(&Region, usize, usize, usize) -> std::result::Result<(), MemoryFaultKind>,
     ) -> std::result::Result<(), MemoryFault> {
         let fault = |kind| MemoryFault {
             address,
@@ -106,7 +162,7 @@ impl Snapshot {
                 let offset = here - region.start;
                 let count = (region.length - offset).min((length - done) as u64) as usize;
                 if pass == 1 {
-                    visit(region, offset as usize, done, count);
+                    visit(region, offset as usize, done, count).map_err(fault)?;
                 }
                 if let Some(kind) = region.refuses(prot) {
                     return Err(fault(kind));
@@ -181,12 +237,18 @@ impl AddressSpace {
                 ),
             ));
         }
-        let pointer = pages::map_file(fd, offset, length, prot)?.as_ptr();
-        // The length fitted in usize when it was mapped.
-        let guard = bus_error::guard(pointer, length as usize, false).inspect_err(|_| {
-            // SAFETY: the mapping was made above and nobody else knows it.
-            unsafe { libc::munmap(pointer.cast(), length as usize) };
-        })?;
+        let (pointer, file, guard) = match unmappable::open(fd, offset, length, prot)? {
+            Some(file) => (std::ptr::null_mut(), (file, offset), &bus_error::UNMAPPED),
+            None => {
+                let pointer = pages::map_file(fd, offset, length, prot)?.as_ptr();
+                // The length fitted in usize when it was mapped.
+                let guard = bus_error::guard(pointer, length as usize, false).inspect_err(|_| {
+                    // SAFETY: the mapping was made above and nobody else knows it.
+                    unsafe { libc::munmap(pointer.cast(), length as usize) };
+                })?;
+                (pointer, (-1, 0), guard)
+            }
+        };
         let mut regions = current.regions.clone();
         regions.insert(
             overlapping.start,
@@ -194,6 +256,7 @@ impl AddressSpace {
                 start: address,
                 length,
                 pointer,
+                file,
                 guard,
                 prot,
             },
@@ -223,11 +286,7 @@ impl AddressSpace {
                 (end.max(region.start), region.end()),
             ] {
                 if start < end {
-                    let part = region.part(start, end);
-                    kept.push(Region {
-                        guard: bus_error::guard(part.pointer, part.length as usize, region.guard.poisoned())?,
-                        ..part
-                    });
+                    kept.push(region.share(region.part(start, end))?);
                 }
             }
         }
@@ -237,13 +296,17 @@ impl AddressSpace {
         self.wait_for_readers(generation);
         let mut bytes = 0;
         for region in removed {
+            let gone = region.part(address, end);
+            bytes += gone.length;
+            if !region.mapped() {
+                unmappable::close(region.file.0);
+                continue;
+            }
             // The whole region's guard goes before any of its memory does: it must not replace what others map there next.
             if bus_error::release(region.guard) {
                 let inside = |part: &&Region| part.pointer.addr().wrapping_sub(region.pointer.addr()) < region.length as usize;
                 kept.iter().filter(inside).for_each(|part| part.guard.poison());
             }
-            let gone = region.part(address, end);
-            bytes += gone.length;
             // SAFETY: no snapshot in use holds these pages: readers left the older ones, and the newest was made without them.
             unsafe { libc::munmap(gone.pointer.cast(), gone.length as usize) };
         }
@@ -262,7 +325,7 @@ impl AddressSpace {
 
     /// Says whether all of a range can be accessed, without touching it.
     pub fn check(&self, address: u64, length: usize, prot: u32) -> std::result::Result<(), MemoryFault> {
-        self.current().walk(address, length, prot, |_, _, _, _| {})
+        self.current().walk(address, length, prot, |_, _, _, _| Ok(()))
     }
 
     /// A reader for one thread at a time.
@@ -312,7 +375,7 @@ impl HostMemory for AddressSpace {
         let out_pointer = out.as_mut_ptr();
         snapshot.walk(address, out.len(), PROT_READ, |region, offset, done, count| {
             // SAFETY: `walk` gives ranges inside the region, whose pages stay mapped while the lock is held, and inside `out`.
-            unsafe { copy::copy(out_pointer.add(done), region.pointer.add(offset), count) }
+            unsafe { region.read(offset, out_pointer.add(done), count) }
         })
     }
 
@@ -320,7 +383,7 @@ impl HostMemory for AddressSpace {
         let snapshot = self.snapshot.read().unwrap_or_else(|broken| broken.into_inner());
         snapshot.walk(address, data.len(), PROT_WRITE, |region, offset, done, count| {
             // SAFETY: as in `read`; the region is mapped for writing, or `walk` had refused.
-            unsafe { copy::copy(region.pointer.add(offset), data.as_ptr().add(done), count) }
+            unsafe { region.write(offset, data.as_ptr().add(done), count) }
         })
     }
 }
@@ -334,6 +397,10 @@ impl fmt::Debug for AddressSpace {
 impl Drop for AddressSpace {
     fn drop(&mut self) {
         for region in &self.current().regions {
+            if !region.mapped() {
+                unmappable::close(region.file.0);
+                continue;
+            }
             bus_error::release(region.guard);
             // SAFETY: readers hold an `Arc` of the space, so there are none any more.
             unsafe { libc::munmap(region.pointer.cast(), region.length as usize) };
