@@ -20,6 +20,10 @@ _FD_SIZE: Final = struct.calcsize("i")
 _SCM_MAX_FD: Final = 253
 """Descriptors that Linux passes with one sendmsg (``SCM_MAX_FD``): room for all, so that none is cut off unseen."""
 _ANCILLARY: Final = socket.CMSG_SPACE(_SCM_MAX_FD * _FD_SIZE)
+_CLOEXEC: Final = int(socket.MSG_CMSG_CLOEXEC)
+_CUT_OFF: Final = int(socket.MSG_CTRUNC)
+_QUIETLY: Final = int(socket.MSG_NOSIGNAL)
+_AT_ONCE: Final = int(socket.MSG_NOSIGNAL | socket.MSG_DONTWAIT)
 
 
 class WireError(OSError):
@@ -107,9 +111,9 @@ class Channel:
         data += payload
         rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, struct.pack(f"{len(fds)}i", *fds))] if fds else []
         try:
-            sent = self._socket.sendmsg([data], rights, socket.MSG_NOSIGNAL | (0 if wait else socket.MSG_DONTWAIT))
+            sent = self._socket.sendmsg([data], rights, _QUIETLY if wait else _AT_ONCE)
             if sent < len(data):
-                self._socket.sendall(data[sent:], socket.MSG_NOSIGNAL)
+                self._socket.sendall(data[sent:], _QUIETLY)
         except BlockingIOError:
             return False
         except OSError as error_:
@@ -138,7 +142,7 @@ class Channel:
         data = bytearray()
         while len(data) < length:
             try:
-                part, ancillary, flags, _ = self._socket.recvmsg(length - len(data), _ANCILLARY, socket.MSG_CMSG_CLOEXEC)
+                part, ancillary, flags, _ = self._socket.recvmsg(length - len(data), _ANCILLARY, _CLOEXEC)
             except InterruptedError:
                 continue
             except TimeoutError:
@@ -149,7 +153,7 @@ class Channel:
                 if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
                     whole = len(content) // _FD_SIZE
                     fds.extend(struct.unpack(f"{whole}i", content[: whole * _FD_SIZE]))
-            if flags & socket.MSG_CTRUNC:
+            if flags & _CUT_OFF:
                 raise WireError(errno.EMFILE, "descriptors of a message were lost: too many are open in this process")
             if not part:
                 if data:

@@ -20,6 +20,7 @@ from fauxdna.log import Logger
 from ..slot import Slot
 from .negotiation import Agreement, negotiate
 
+_REGIONS: Final[Mapping[int, Region]] = {int(region): region for region in Region}
 _DMA_FLAGS: Final = int(DmaFlag.READ | DmaFlag.WRITE | DmaFlag.MMAP)
 _UNMAP_FLAGS: Final = int(UnmapFlag.ALL)
 """Numbers: ~ of an IntFlag leaves out the bits that it does not declare."""
@@ -80,18 +81,18 @@ class Session:
 
     def _answer(self, message: Message) -> bool:
         """Handles one message; false if the connection is to end."""
-        name = Command(message.command).name if message.command in _HANDLERS else f"command {message.command}"
-        self.statistics.messages[name if message.command in _HANDLERS else "unknown"] += 1
+        name, handler = _HANDLERS.get(message.command, ("unknown", None))
+        self.statistics.messages[name] += 1
         try:
             if message.flags & abi.TYPE_MASK != abi.TYPE_COMMAND:
                 raise BusError(errno.EINVAL, "a client sends commands, and was not asked anything")
             if (self._agreement is None) != (message.command == Command.VERSION):
                 raise BusError(errno.EINVAL, "VERSION comes first, and once")
-            if message.command not in _HANDLERS:
-                raise BusError(errno.EINVAL, "the protocol has no such command for a client")
+            if handler is None:
+                raise BusError(errno.EINVAL, f"the protocol has no command {message.command} for a client")
             if len(message.fds) > (abi.MAX_MSG_FDS if message.command in _TAKE_FDS else 0):
                 raise BusError(errno.EINVAL, f"{len(message.fds)} file descriptors")
-            reply = _HANDLERS[Command(message.command)](self, message)
+            reply = handler(self, message)
         except BusError as error:
             self.statistics.errors += 1
             self._log.warning(f"{name} refused ({errno.errorcode.get(error.errno or 0, error.errno)}): {error.strerror}")
@@ -121,9 +122,10 @@ class Session:
         if request.index >= abi.NUM_REGIONS:
             raise BusError(errno.EINVAL, f"region {request.index}; there are 0 to {abi.NUM_REGIONS - 1}")
         fields = {"argsz": abi.REGION_INFO.size, "index": request.index}
-        if request.index not in set(Region):
+        region = _REGIONS.get(request.index)
+        if region is None:
             return _Reply(abi.REGION_INFO.pack(**fields))
-        info = self._slot.region_info(Region(request.index))
+        info = self._slot.region_info(region)
         fields["size"] = info.size
         fields["flags"] = (RegionFlag.READ if info.readable else 0) | (RegionFlag.WRITE if info.writable else 0)
         if not info.areas or self._agreed.max_msg_fds == 0:
@@ -290,22 +292,26 @@ class Session:
 
 
 _Handler = Callable[[Session, Message], _Reply | None]
-_HANDLERS: Final[Mapping[int, _Handler]] = {
-    Command.VERSION: Session._version,
-    Command.DMA_MAP: Session._dma_map,
-    Command.DMA_UNMAP: Session._dma_unmap,
-    Command.DEVICE_GET_INFO: Session._get_info,
-    Command.DEVICE_GET_REGION_INFO: Session._get_region_info,
-    Command.DEVICE_GET_REGION_IO_FDS: Session._get_region_io_fds,
-    Command.DEVICE_GET_IRQ_INFO: Session._get_irq_info,
-    Command.DEVICE_SET_IRQS: Session._set_irqs,
-    Command.REGION_READ: Session._region_read,
-    Command.REGION_WRITE: Session._region_write,
-    Command.DEVICE_RESET: Session._reset,
-    Command.REGION_WRITE_MULTI: Session._region_write_multi,
-    Command.DEVICE_FEATURE: Session._feature,
+_HANDLERS: Final[Mapping[int, tuple[str, _Handler]]] = {
+    int(command): (command.name, handler)
+    for command, handler in (
+        (Command.VERSION, Session._version),
+        (Command.DMA_MAP, Session._dma_map),
+        (Command.DMA_UNMAP, Session._dma_unmap),
+        (Command.DEVICE_GET_INFO, Session._get_info),
+        (Command.DEVICE_GET_REGION_INFO, Session._get_region_info),
+        (Command.DEVICE_GET_REGION_IO_FDS, Session._get_region_io_fds),
+        (Command.DEVICE_GET_IRQ_INFO, Session._get_irq_info),
+        (Command.DEVICE_SET_IRQS, Session._set_irqs),
+        (Command.REGION_READ, Session._region_read),
+        (Command.REGION_WRITE, Session._region_write),
+        (Command.DEVICE_RESET, Session._reset),
+        (Command.REGION_WRITE_MULTI, Session._region_write_multi),
+        (Command.DEVICE_FEATURE, Session._feature),
+    )
 }
-_TAKE_FDS: Final = {Command.DMA_MAP, Command.DEVICE_SET_IRQS}
+"""Name and handler of each command."""
+_TAKE_FDS: Final = frozenset({int(Command.DMA_MAP), int(Command.DEVICE_SET_IRQS)})
 
 
 def _fixed(message: Message, layout: Struct, *, argsz: bool = True, data: bool = False) -> Record:
@@ -320,6 +326,7 @@ def _fixed(message: Message, layout: Struct, *, argsz: bool = True, data: bool =
 
 
 def _region(index: int) -> Region:
-    if index not in set(Region):
+    region = _REGIONS.get(index)
+    if region is None:
         raise BusError(errno.EINVAL, f"region {index} has no bytes")
-    return Region(index)
+    return region
