@@ -6,8 +6,6 @@
 //! is masked stays pending and is delivered when it is armed, so none is lost.
 
 mod indices;
-#[cfg(test)]
-mod tests;
 mod worker;
 
 use std::collections::HashMap;

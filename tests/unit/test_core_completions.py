@@ -1,0 +1,173 @@
+"""Waits over a queue that the test plays: Linux 7.2's WAIT_CMD rules, hostile indices, masks, removal."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import struct
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from fauxdna._core import Completions
+
+FOREVER = 0
+
+
+class Queue:
+    """A queue's header in a memfd, and a vector that the device raises with :meth:`complete`."""
+
+    def __init__(self, major: int = 0) -> None:
+        self.write_at = 0x40 if major == 1 else 0x10
+        self.memory = os.memfd_create("queue")
+        os.ftruncate(self.memory, 4096)
+        self.put(8, "<HHI", major, 0, 32)
+        self.vector = os.eventfd(0, os.EFD_NONBLOCK)
+        self.armed: list[bool] = []
+        self.completions = Completions()
+        self.vector_id = self.completions.add_vector(self.vector, self.armed.append)
+        self.id = self.completions.add(self.memory, 0, 4096, self.vector_id)
+
+    def put(self, offset: int, form: str, *values: int) -> None:
+        os.pwrite(self.memory, struct.pack(form, *values), offset)
+
+    def indices(self, read: int, write: int) -> None:
+        self.put(self.write_at, "<Q", write)
+        self.put(0, "<Q", read)
+
+    def complete(self, read: int, write: int) -> None:
+        self.indices(read, write)
+        os.eventfd_write(self.vector, 1)
+
+    def close(self) -> None:
+        self.completions.close()
+        os.close(self.memory)
+        os.close(self.vector)
+
+
+@pytest.fixture(params=[0, 1], ids=["unpadded", "padded"])
+def queue(request: pytest.FixtureRequest) -> Iterator[Queue]:
+    queue = Queue(request.param)
+    yield queue
+    queue.close()
+
+
+def later(call: Callable[[], object], seconds: float = 0.05) -> threading.Timer:
+    timer = threading.Timer(seconds, call)
+    timer.start()
+    return timer
+
+
+def test_a_command_is_done_when_read_index_has_passed_it(queue: Queue) -> None:
+    queue.indices(5, 6)
+    assert queue.completions.wait(queue.id, 4, FOREVER)
+    assert queue.completions.indices(queue.id) == (5, 6)
+    assert not queue.completions.wait(queue.id, 5, 5)
+    assert not queue.completions.wait(queue.id, 2**64 - 1, 5), "never submitted: ETIME, no error"
+
+
+def test_an_interrupt_wakes_the_sleeper(queue: Queue) -> None:
+    queue.indices(0, 1)
+    timer = later(lambda: queue.complete(1, 1))
+    assert queue.completions.wait(queue.id, 0, FOREVER)
+    timer.join()
+    assert queue.armed[0] is True
+    deadline = time.monotonic() + 5
+    while queue.armed[-1]:
+        assert time.monotonic() < deadline, "still armed"
+        time.sleep(0.001)
+
+
+def test_the_deadline_looks_once_more(queue: Queue) -> None:
+    queue.indices(0, 1)
+    timer = later(lambda: queue.indices(1, 1), 0.01)
+    assert queue.completions.wait(queue.id, 0, 500), "done without an interrupt, before the time is up"
+    timer.join()
+
+
+@pytest.mark.parametrize(("read", "write"), [(10, 9), (1, 34), (2**32, 3), (2**64 - 1, 0)])
+def test_indices_that_do_not_fit_are_not_done(queue: Queue, read: int, write: int) -> None:
+    """``valid_queue_index``: write >= read, and at most CTX_MAX_CMDS (32) apart; else read_index counts as 0."""
+    queue.indices(read, write)
+    assert not queue.completions.wait(queue.id, 0, 5)
+
+
+def test_removal_ends_waits(queue: Queue) -> None:
+    for remove in (lambda: queue.completions.remove(queue.id), lambda: queue.completions.remove_vector(queue.vector_id)):
+        queue.id = queue.completions.add(queue.memory, 0, 4096, queue.vector_id)
+        timer = later(remove)
+        with pytest.raises(OSError, match="removed") as raised:
+            queue.completions.wait(queue.id, 7, FOREVER)
+        assert raised.value.errno == errno.EINVAL
+        timer.join()
+
+
+def test_close_ends_waits(queue: Queue) -> None:
+    timer = later(queue.completions.close)
+    with pytest.raises(OSError, match="removed"):
+        queue.completions.wait(queue.id, 7, FOREVER)
+    timer.join()
+
+
+def test_a_shrunk_queue_ends_its_waits_only(queue: Queue) -> None:
+    other = queue.completions.add(queue.memory, 0, 4096, queue.vector_id)
+    queue.completions.remove(queue.id)
+    os.ftruncate(queue.memory, 0)
+    with pytest.raises(OSError, match="gone"):
+        queue.completions.wait(other, 0, FOREVER)
+    good = os.memfd_create("good")
+    os.ftruncate(good, 4096)
+    os.pwrite(good, struct.pack("<Q", 1), 0)
+    os.pwrite(good, struct.pack("<Q", 1), 0x10)
+    assert queue.completions.wait(queue.completions.add(good, 0, 4096, queue.vector_id), 0, FOREVER)
+    os.close(good)
+
+
+def test_many_waiters_of_one_vector(queue: Queue) -> None:
+    queue.indices(0, 16)
+    results: list[bool] = []
+    threads = [
+        threading.Thread(target=lambda number=number: results.append(queue.completions.wait(queue.id, number, 5000)))
+        for number in range(16)
+    ]
+    for thread in threads:
+        thread.start()
+    for done in range(1, 17):
+        time.sleep(0.003)
+        queue.complete(done, 16)
+    for thread in threads:
+        thread.join()
+    assert results == [True] * 16
+
+
+def test_a_signal_handler_ends_a_wait(queue: Queue) -> None:
+    def stop(*_: object) -> None:
+        raise InterruptedError("told to stop")
+
+    before = signal.signal(signal.SIGUSR1, stop)
+    timer = later(lambda: os.kill(os.getpid(), signal.SIGUSR1))
+    with pytest.raises(InterruptedError, match="told to stop"):
+        queue.completions.wait(queue.id, 0, FOREVER)
+    timer.join()
+    signal.signal(signal.SIGUSR1, before)
+
+
+def test_an_interrupt_is_waited_for_by_number(queue: Queue) -> None:
+    seen = queue.completions.generation(queue.vector_id)
+    assert not queue.completions.wait_interrupt(queue.vector_id, seen, 0.01)
+    timer = later(lambda: os.eventfd_write(queue.vector, 1))
+    assert queue.completions.wait_interrupt(queue.vector_id, seen, 5)
+    timer.join()
+    assert queue.completions.generation(queue.vector_id) != seen
+
+
+def test_what_is_not_there_is_refused(queue: Queue) -> None:
+    with pytest.raises(OSError, match="queue 999"):
+        queue.completions.wait(999, 0)
+    with pytest.raises(OSError, match="vector 999"):
+        queue.completions.add(queue.memory, 0, 4096, 999)
+    with pytest.raises(OSError, match="header takes 32"):
+        queue.completions.add(queue.memory, 0, 31, queue.vector_id)
