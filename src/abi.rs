@@ -1186,3 +1186,18 @@ pub mod uc_log {
         pub const PAGE_IN: u32 = 71;
     }
 }
+
+/// From `fauxdna.abi.uapi`.
+#[rustfmt::skip]
+pub mod uapi {
+    /// Byte offsets; Linux 7.2 include/uapi/drm/amdxdna_accel.h.
+    pub mod amdxdna_drm_wait_cmd {
+        pub const SIZE: usize = 16;
+        pub const HWCTX: usize = 0;
+        pub const TIMEOUT: usize = 4;
+        pub const SEQ: usize = 8;
+    }
+    pub mod ioctl {
+        pub const WAIT_CMD: u32 = 0x40106449;
+    }
+}

@@ -7,6 +7,7 @@ pub mod array;
 pub mod cert;
 pub mod client;
 pub mod completions;
+pub mod door;
 pub mod engine;
 pub mod error;
 pub mod eventfd;
@@ -24,6 +25,8 @@ use pyo3::prelude::*;
 #[pymodule]
 fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<python::completions::Completions>()?;
+    module.add_class::<python::door::Call>()?;
+    module.add_class::<python::door::Door>()?;
     module.add_class::<python::engine::Engine>()?;
     python::kernels::register(module)?;
     module.add_class::<python::memory::AddressSpace>()?;

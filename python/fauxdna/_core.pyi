@@ -7,6 +7,8 @@ waits. File descriptors are duplicated or mapped; the caller may close its own a
 
 from collections.abc import Callable, Sequence
 
+from .host._door import DoorHandler
+
 class AddressSpace:
     """What one function's DMA reaches: device addresses mapped to pages of files."""
 
@@ -102,6 +104,100 @@ class Completions:
 
     def close(self) -> None:
         """Ends all waits and the thread; may be called twice."""
+
+class Call:
+    """One intercepted ioctl, whose caller waits until it is answered.
+
+    A caller that was killed or interrupted waits no more; then memory and descriptors are out of reach: ESRCH.
+    """
+
+    @property
+    def node(self) -> int:
+        """Index of the node in ``Door``'s files."""
+
+    @property
+    def client(self) -> int:
+        """The open file description: the same for ``dup``, ``fork`` and SCM_RIGHTS, never used again after its end."""
+
+    @property
+    def request(self) -> int:
+        """The ioctl number, 32 bits."""
+
+    @property
+    def argument(self) -> int:
+        """The user pointer, 64 bits."""
+
+    @property
+    def pid(self) -> int:
+        """The caller's process (thread group) as this process sees it; 0 if it is gone."""
+
+    @property
+    def tid(self) -> int:
+        """The caller's thread."""
+
+    @property
+    def alive(self) -> bool:
+        """Whether the caller still waits."""
+
+    def data(self) -> bytes:
+        """The ``_IOC_SIZE`` bytes at :attr:`argument`, read once, when first asked for; EFAULT, ESRCH."""
+
+    def read(self, address: int, length: int) -> bytes:
+        """``length`` bytes of the caller's memory; EFAULT if any of them is not readable, ESRCH."""
+
+    def write(self, address: int, data: bytes) -> None:
+        """Writes where the caller may write itself; EFAULT (some pages may be written by then), ESRCH."""
+
+    def get_fd(self, fd: int) -> int:
+        """A new descriptor of ours for the caller's ``fd``; EBADF, ESRCH."""
+
+    def add_fd(self, fd: int, cloexec: bool) -> int:
+        """Gives the caller a duplicate of our ``fd``, and its number there; EMFILE is the caller's limit."""
+
+    def memory_fd(self) -> int:
+        """``/proc/PID/mem`` of the caller, opened for reading and writing; it outlives the call.
+
+        Reads and writes through it ignore the pages' protection, as a debugger's do.
+        """
+
+    def interruptible(self, ended: Callable[[], object] | None = None) -> None:
+        """Makes the call a wait: a signal to the caller now ends it with ERESTARTSYS, as it ends a wait in a driver.
+
+        ``ended()`` is called once if the call ends without :meth:`reply`: for a signal, by the caller's death, or because the
+        door closes. It comes on a thread of the door, or at once.
+        """
+
+    def reply(self, error: int = 0) -> bool:
+        """Ends the call with an errno, or 0; False if the caller waits no more. A second reply is refused: EALREADY."""
+
+class Door:
+    """The ioctl door of one sandbox: the listener of its seccomp filter, and a thread that serves it."""
+
+    def __new__(
+        cls, listener: int, files: Sequence[int], handler: DoorHandler, *, completions: Completions | None = None
+    ) -> Door:
+        """Serves ioctls about the node files at ``files``, each a regular file of its own, opened read-write for this alone.
+
+        Ioctls about other files run in the kernel. ``completions`` serves WAIT_CMD of contexts that are registered. The caller
+        closes its own ``listener``: programs get errors instead of waiting for ever when its last descriptor is gone.
+        EBADF, EINVAL: not a listener, not a regular file, or one file twice.
+        """
+
+    def register(self, client: int, hwctx: int, completion: int) -> None:
+        """Serves WAIT_CMD of a client's hardware context from queue ``completion`` of the completions, without Python.
+
+        ENOENT: no such client.
+        """
+
+    def forget(self, client: int, hwctx: int) -> None:
+        """Hands WAIT_CMD of the context to the handler again; a client or context that is gone is no error."""
+
+    def close(self) -> None:
+        """Ends the door; may be called twice.
+
+        Calls that wait get ENODEV, later ones ENOSYS from the kernel; then ``closed`` is called for every client. Returns after
+        that, except on a thread of the door itself.
+        """
 
 class Engine:
     """One die's engine: the thread that owns doorbells, queues and partitions."""

@@ -45,7 +45,9 @@ def test_every_name_is_declared_and_exists() -> None:
 def test_every_method_and_property_is_declared_and_exists() -> None:
     for node in STUB.body:
         if isinstance(node, ast.ClassDef):
-            declared = {item.name for item in node.body if isinstance(item, ast.FunctionDef)} | {"__new__"}
+            declared = {item.name for item in node.body if isinstance(item, ast.FunctionDef)}
+            # What only the core makes has no constructor; an undeclared one takes nothing.
+            declared |= {"__new__"} & vars(getattr(_core, node.name)).keys()
             real = {name for name in vars(getattr(_core, node.name)) if name == "__new__" or not name.startswith("__")}
             assert declared == real, node.name
 

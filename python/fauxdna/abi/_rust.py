@@ -8,14 +8,16 @@ from __future__ import annotations
 import importlib
 import re
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from enum import IntEnum, IntFlag
 from types import ModuleType
 
 from ._declare import Bits, Struct, Words
 from .control_code import Operation
 
-MODULES = ("array", "tile_program", "timing", "control_code", "host_queue", "uc_log")
+MODULES = ("array", "tile_program", "timing", "control_code", "host_queue", "uc_log", "uapi")
+SELECTED = {"uapi": ("WAIT_CMD", "Ioctl.WAIT_CMD")}
+"""Of these modules the core needs a part: constants, structures, members of enumerations."""
 
 _HEADER = """\
 //! What both sides agree on. Generated from `python/fauxdna/abi` by `python -m fauxdna.abi._rust`; do not edit.
@@ -107,14 +109,19 @@ def _quoted(name: str) -> str:
     return f'"{name}"'
 
 
-def _module(module: ModuleType) -> Iterator[str]:
+def _module(module: ModuleType, selected: Collection[str] | None) -> Iterator[str]:
     seen: set[int] = set()
     for name, value in vars(module).items():
         if name.startswith("_") or id(value) in seen:
             continue
+        members = [full.partition(".")[2] for full in selected or () if full.startswith(f"{name}.")]
+        if selected is not None and name not in selected and not members:
+            continue
         if isinstance(value, type) and issubclass(value, (IntEnum, IntFlag)) and value.__module__ == module.__name__:
             yield f"pub mod {_lower(value.__name__)} {{"
             for member in value:
+                if members and member.name not in members:
+                    continue
                 kind = "i32" if member.value < 0 else "u32"
                 yield f"    pub const {member.name}: {kind} = {_number(member.value)};"
             yield "}"
@@ -147,7 +154,7 @@ def generate() -> str:
     for name in MODULES:
         module = importlib.import_module(f"fauxdna.abi.{name}")
         parts.append(f"\n/// From `fauxdna.abi.{name}`.\n#[rustfmt::skip]\npub mod {name} {{")
-        parts.extend("    " + line for line in _module(module))
+        parts.extend("    " + line for line in _module(module, SELECTED.get(name)))
         parts.append("}")
     return "\n".join(parts) + "\n"
 

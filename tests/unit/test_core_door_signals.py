@@ -1,0 +1,159 @@
+"""Waits end for the signals, stops, debuggers and deaths that end a wait in a driver, and for nothing else."""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import signal
+from pathlib import Path
+
+import pytest
+from door_harness import KEEP, NOOP, Handler, Program, eventually
+
+LIBC = ctypes.CDLL(None, use_errno=True)
+LIBC.ptrace.argtypes = [ctypes.c_long, ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p]
+LIBC.ptrace.restype = ctypes.c_long
+PTRACE_ATTACH, PTRACE_DETACH, PTRACE_SEIZE, PTRACE_INTERRUPT = 16, 17, 0x4206, 0x4207
+HANDLED = """
+libc.signal.argtypes = [ctypes.c_int, ctypes.c_void_p]
+libc.siginterrupt.argtypes = [ctypes.c_int, ctypes.c_int]
+signal.signal(signal.SIGUSR1, lambda *_: None)
+"""
+
+
+def state(pid: int) -> str:
+    """Its letter in ``/proc/PID/stat``."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+
+
+def wait_source(prepare: str) -> str:
+    return f"{HANDLED}{prepare}\nf = node()\nsay(ioctl(f, {KEEP}))"
+
+
+def test_a_handler_without_restart_gives_eintr() -> None:
+    with Program(wait_source("signal.siginterrupt(signal.SIGUSR1, True)")) as program:
+        handler = program.handler
+        handler.wait_kept()
+        program.process.send_signal(signal.SIGUSR1)
+        assert program.finish() == [str(errno.EINTR)]
+        assert handler.count("interrupted") == 1
+        assert handler.kept[0].reply() is False
+
+
+def test_a_handler_with_restart_makes_the_call_again() -> None:
+    with Program(wait_source("signal.siginterrupt(signal.SIGUSR1, False)")) as program:
+        handler = program.handler
+        for count in (1, 2, 3):
+            handler.wait_kept(count)
+            if count < 3:
+                program.process.send_signal(signal.SIGUSR1)
+        assert handler.kept[2].reply() is True
+        assert program.finish() == ["0"]
+        assert handler.count("interrupted") == 2
+
+
+@pytest.mark.parametrize(
+    "prepare",
+    ["signal.signal(signal.SIGUSR1, signal.SIG_IGN)", "signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])"],
+)
+def test_ignored_and_blocked_signals_end_nothing(prepare: str) -> None:
+    with Program(wait_source(prepare)) as program:
+        handler = program.handler
+        handler.wait_kept()
+        program.process.send_signal(signal.SIGUSR1)
+        # SIGWINCH and SIGCHLD do nothing by default.
+        program.process.send_signal(signal.SIGWINCH)
+        assert not handler.changed.acquire() or handler.changed.wait_for(lambda: handler.count("interrupted") > 0, 0.2) is False
+        handler.changed.release()
+        handler.kept[0].reply(3)
+        assert program.finish() == ["3"]
+
+
+def test_a_call_that_does_not_wait_is_not_interrupted() -> None:
+    handler = Handler()
+    kept = []
+    handler.answers[NOOP] = lambda call: (kept.append(call), handler.note("held", 0))
+    with Program(f"{HANDLED}say(ioctl(node(), {NOOP}))", handler=handler) as program:
+        handler.wait_for(lambda: handler.count("held") == 1)
+        program.process.send_signal(signal.SIGUSR1)
+        with handler.changed:
+            assert not handler.changed.wait_for(lambda: not kept[0].alive, 0.2)
+        assert kept[0].reply(9) is True
+        assert program.finish() == ["9"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
+def test_a_deadly_signal_kills(number: signal.Signals) -> None:
+    with Program(wait_source("signal.signal(signal.SIGINT, signal.SIG_DFL)")) as program:
+        handler = program.handler
+        handler.wait_kept()
+        program.process.send_signal(number)
+        assert program.process.wait(20) == -number
+        handler.wait_for(lambda: handler.count("ended") == 1)
+        assert handler.count("interrupted") == handler.count("closed") == 1
+
+
+@pytest.mark.parametrize("threads", [0, 4])
+def test_a_stop_stops_and_a_continue_goes_on(threads: int) -> None:
+    prepare = f"for _ in range({threads}): threading.Thread(target=lambda: ioctl(node(), {KEEP}), daemon=True).start()"
+    with Program(wait_source(prepare).replace("say(", "print(") + "\nos._exit(0)") as program:
+        handler = program.handler
+        handler.wait_kept(threads + 1)
+        for number in (signal.SIGSTOP, signal.SIGTSTP):
+            waiting = threads + 1
+            count = len(handler.kept)
+            program.process.send_signal(number)
+            # As a shell sees Ctrl-Z: only when every thread has stopped.
+            assert eventually(lambda: os.waitpid(program.process.pid, os.WUNTRACED | os.WNOHANG) != (0, 0))
+            assert state(program.process.pid) == "T"
+            program.process.send_signal(signal.SIGCONT)
+            handler.wait_kept(count + waiting)
+        for call in handler.kept:
+            call.reply()
+        program.process.wait(20)
+
+
+def test_a_signal_for_a_thread_ends_that_threads_wait() -> None:
+    source = f"""{HANDLED}
+signal.siginterrupt(signal.SIGUSR1, True)
+f = node()
+def wait(n):
+    say(n, ioctl(f, {KEEP}, n))
+threads = [threading.Thread(target=wait, args=(n,)) for n in range(3)]
+for thread in threads: thread.start()
+sys.stdin.readline()
+signal.pthread_kill(threads[1].ident, signal.SIGUSR1)
+for thread in threads: thread.join()
+"""
+    with Program(source) as program:
+        handler = program.handler
+        handler.wait_kept(3)
+        program.go()
+        assert program.line() == f"1 {errno.EINTR}"
+        for call in handler.kept:
+            call.reply()
+        assert sorted(program.finish()) == sorted(["0", "0", "2", "0"])
+
+
+def test_a_debugger_attaches_to_a_wait() -> None:
+    with Program(wait_source("")) as program:
+        handler = program.handler
+        pid = program.process.pid
+        handler.wait_kept(1)
+        for count, (request, then) in enumerate([(PTRACE_ATTACH, None), (PTRACE_SEIZE, PTRACE_INTERRUPT)], start=2):
+            if LIBC.ptrace(request, pid, None, None) != 0:
+                pytest.skip(f"ptrace: {os.strerror(ctypes.get_errno())} (needs root or ptrace_scope 0)")
+            if then is not None:
+                # The look that finds the tracer must not be the first one at this wait.
+                assert eventually(lambda: True)
+                assert LIBC.ptrace(then, pid, None, None) == 0
+            assert eventually(lambda: os.waitpid(pid, os.WNOHANG | 0x40000000) != (0, 0))
+            assert state(pid) == "t"
+            assert LIBC.ptrace(PTRACE_DETACH, pid, None, None) == 0
+            handler.wait_kept(count)
+            # Long enough for the door to have looked at the new wait.
+            with handler.changed:
+                handler.changed.wait(0.1)
+        handler.kept[-1].reply()
+        assert program.finish() == ["0"]
