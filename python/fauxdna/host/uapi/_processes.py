@@ -68,8 +68,9 @@ def namespace(pid: int, kind: str) -> int | None:
 
 
 def processes(mounts: set[int]) -> list[int]:
-    """Processes in one of these mount namespaces."""
-    return [pid for entry in os.listdir(_PROC) if entry.isdigit() and namespace(pid := int(entry), "mnt") in mounts]
+    """Processes in one of these mount namespaces, without this one, which maps what devices reach."""
+    pids = [int(entry) for entry in os.listdir(_PROC) if entry.isdigit()]
+    return [pid for pid in pids if pid != os.getpid() and namespace(pid, "mnt") in mounts]
 
 
 def mapped(identity: tuple[int, int], mounts: set[int]) -> list[tuple[int, int]]:
