@@ -116,11 +116,12 @@ pub struct Queue {
     capacity: u32,
     data_address: u64,
     read_index: u64,
+    mirror: bool,
 }
 
 impl Queue {
-    /// Reads and checks the header at `address`.
-    pub fn open(host: &dyn HostMemory, address: u64) -> Result<Self, QueueError> {
+    /// Reads and checks the header at `address`. With `mirror`, write_index of a padded header also goes where Linux 7.2 looks for it.
+    pub fn open(host: &dyn HostMemory, address: u64, mirror: bool) -> Result<Self, QueueError> {
         let memory = |fault| QueueError::Memory("queue header", fault);
         let mut common = [0u8; header_unpadded::SIZE];
         host.read(address, &mut common).map_err(memory)?;
@@ -148,6 +149,7 @@ impl Queue {
             capacity,
             data_address,
             read_index,
+            mirror,
         })
     }
 
@@ -203,7 +205,7 @@ impl Queue {
     /// Passes the current packet: mirrors write_index where Linux 7.2 looks for it, then writes read_index as two 32-bit words.
     pub fn advance(&mut self, host: &dyn HostMemory) -> Result<(), QueueError> {
         let memory = |fault| QueueError::Memory("queue read_index", fault);
-        if self.layout == Layout::Padded {
+        if self.mirror && self.layout == Layout::Padded {
             let mut bytes = [0u8; 8];
             host.read(self.address.wrapping_add(header_padded::WRITE_INDEX as u64), &mut bytes)
                 .map_err(memory)?;

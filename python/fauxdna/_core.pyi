@@ -202,11 +202,12 @@ class Door:
 class Engine:
     """One die's engine: the thread that owns doorbells, queues and partitions."""
 
-    def __new__(cls, columns: int = 3, *, pace: str = "fast", cpu: int | None = None) -> Engine:
+    def __new__(cls, columns: int = 3, *, pace: str = "fast", cpu: int | None = None, mirror: bool = True) -> Engine:
         """A die of ``columns`` columns.
 
         ``pace``: ``"fast"`` runs as fast as the host can, ``"real"`` completes packets no earlier than simulated time says.
-        ``cpu``: the host CPU to pin the thread to.
+        ``cpu``: the host CPU to pin the thread to. ``mirror``: write_index of a padded queue header is mirrored to where Linux
+        7.2 looks for it.
         """
 
     @property

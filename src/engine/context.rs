@@ -101,7 +101,7 @@ impl Context {
     /// Whether packets wait in a queue that is in order: a context that is created again after a suspend has not heard its rings.
     pub fn has_work(&self) -> bool {
         let host = self.reader.enter();
-        let queue = Queue::open(&host, self.work.placement.queue_address);
+        let queue = Queue::open(&host, self.work.placement.queue_address, self.work.placement.mirror);
         queue.is_ok_and(|queue| queue.waiting(&host).is_ok_and(|count| count > 0))
     }
 
@@ -273,7 +273,7 @@ impl Work {
     /// Takes a packet if one waits. A packet that runs no code is ended here; then nothing is running afterwards.
     fn next_packet(&mut self, host: &Access<'_>, clock: Clock) -> Result<bool, QueueError> {
         if self.queue.is_none() {
-            self.queue = Some(Queue::open(host, self.placement.queue_address)?);
+            self.queue = Some(Queue::open(host, self.placement.queue_address, self.placement.mirror)?);
         }
         let Some(queue) = &self.queue else { return Ok(false) };
         if queue.waiting(host)? == 0 {

@@ -24,6 +24,8 @@ pub struct Placement {
     pub priority: i32,
     /// Who it belongs to.
     pub owner: u64,
+    /// Whether write_index of a padded queue is mirrored for Linux 7.2.
+    pub mirror: bool,
 }
 
 /// What a context is doing.

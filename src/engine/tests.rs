@@ -140,6 +140,7 @@ fn placement(priority: i32) -> Placement {
         vector: 0,
         priority,
         owner: 1,
+        mirror: true,
     }
 }
 

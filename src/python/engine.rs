@@ -16,19 +16,23 @@ const ARRAY_ACCESS_MAX: usize = 1 << 20;
 
 /// `fauxdna._core.Engine`.
 #[pyclass(frozen, module = "fauxdna._core")]
-pub struct Engine(engine::Engine);
+pub struct Engine(
+    engine::Engine,
+    /// Whether write_index of padded queues is mirrored for Linux 7.2.
+    bool,
+);
 
 #[pymethods]
 impl Engine {
     #[new]
-    #[pyo3(signature = (columns=3, *, pace="fast", cpu=None))]
-    fn new(py: Python<'_>, columns: u32, pace: &str, cpu: Option<usize>) -> PyResult<Self> {
+    #[pyo3(signature = (columns=3, *, pace="fast", cpu=None, mirror=true))]
+    fn new(py: Python<'_>, columns: u32, pace: &str, cpu: Option<usize>, mirror: bool) -> PyResult<Self> {
         let pace = match pace {
             "fast" => Pace::Fast,
             "real" => Pace::Real,
             other => return Err(PyValueError::new_err(format!("pace {other:?}: it is 'fast' or 'real'"))),
         };
-        Ok(Self(py.detach(|| engine::Engine::new(columns, pace, cpu))?))
+        Ok(Self(py.detach(|| engine::Engine::new(columns, pace, cpu))?, mirror))
     }
 
     #[getter]
@@ -62,6 +66,7 @@ impl Engine {
             vector,
             priority,
             owner,
+            mirror: self.1,
         };
         Ok(py.detach(|| self.0.create_context(&space.0, placement, (doorbell_fd, doorbell_offset)))?)
     }

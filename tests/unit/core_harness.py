@@ -126,9 +126,9 @@ class Client:
 
 
 @contextmanager
-def die(pace: str = "fast") -> Iterator[tuple[Engine, Function]]:
+def die(pace: str = "fast", *, mirror: bool = True) -> Iterator[tuple[Engine, Function]]:
     """An engine and a function; everything ends with the block."""
-    engine = Engine(3, pace=pace)
+    engine = Engine(3, pace=pace, mirror=mirror)
     function = Function()
     try:
         yield engine, function

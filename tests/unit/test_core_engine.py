@@ -99,6 +99,14 @@ def test_padded_header_shows_write_index_where_linux_looks(pair: tuple[Engine, F
     assert struct.unpack("<Q", os.pread(client.function.memory, 8, host_queue.MIRROR_WRITE_INDEX)) == (1,)
 
 
+def test_without_the_bridge_a_padded_header_is_left_as_it_was() -> None:
+    with die(mirror=False) as pair:
+        client = Client(*pair)
+        client.run()
+        client.until("read_index", 1)
+        assert os.pread(client.function.memory, 8, host_queue.MIRROR_WRITE_INDEX) == bytes(8)
+
+
 def test_interrupt_comes_after_read_index(pair: tuple[Engine, Function]) -> None:
     client = Client(*pair)
     os.set_blocking(client.function.vector, True)

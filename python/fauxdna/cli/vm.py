@@ -41,6 +41,9 @@ def vm(
     ] = True,
     memory: Annotated[int, typer.Option(help="The guest's memory in MiB.")] = 1024,
     iommu: Annotated[str, typer.Option(help="Where device addresses come from: intel or carveout.")] = "intel",
+    mirror: Annotated[
+        bool, typer.Option("--mirror/--no-mirror", help="Show XRT's write_index where Linux 7.2 looks for it (on by default).")
+    ] = True,
     accel: Annotated[str, typer.Option(help="auto, kvm or tcg.")] = "auto",
     share: Annotated[
         list[str] | None, typer.Option(help="FOLDER[:GUESTFOLDER][:ro], shared by 9p; once for each.", metavar="SHARE")
@@ -72,6 +75,7 @@ def vm(
         modules=modules,
         vfs=vfs,
         pf=pf,
+        mirror=mirror,
         memory=memory,
         iommu=_iommu(iommu),
         accelerator=_accelerator(accel),

@@ -30,6 +30,8 @@ class LocalDie:
         log: Where the die writes; a new one by default.
         pace: ``"fast"`` runs as fast as the host can, ``"real"`` no faster than simulated time.
         cpu: The host CPU to pin the engine's thread to.
+        mirror_write_index: Show write_index of a padded queue header where Linux 7.2 looks for it too: the bridge between
+            XRT 2.25 and that kernel.
     """
 
     def __init__(
@@ -42,8 +44,9 @@ class LocalDie:
         log: Log | None = None,
         pace: str = "fast",
         cpu: int | None = None,
+        mirror_write_index: bool = True,
     ) -> None:
-        self.engine = _core.Engine(columns, pace=pace, cpu=cpu)
+        self.engine = _core.Engine(columns, pace=pace, cpu=cpu, mirror=mirror_write_index)
         """What runs the die's contexts: for reports and traces, which are not on the bus."""
         self.total_vfs = total_vfs
         """VFs that can be enabled."""

@@ -25,14 +25,14 @@ _BAR: Final = pci.HEADER.offsets["bar"]
 class Devices:
     """Functions of a die, each on its socket in ``folder``, as a guest's QEMU attaches them."""
 
-    def __init__(self, folder: Path, vfs: int, pf: bool, die: LocalDie | None) -> None:
+    def __init__(self, folder: Path, vfs: int, pf: bool, die: LocalDie | None, mirror: bool) -> None:
         self.sockets: dict[tuple[int, int], Path] = {}
         """By slot and function number."""
         self.problems: list[str] = []
         """What went wrong beside the guest."""
         self._vfs = vfs
         with ExitStack() as undo:
-            self.die = die or undo.enter_context(LocalDie(total_vfs=SLOTS))
+            self.die = die or undo.enter_context(LocalDie(total_vfs=SLOTS, mirror_write_index=mirror))
             self.server = undo.enter_context(VfioUserServer(self.die, on_vf_enable=self._vfs_enabled if pf else None))
             own, self._guest_end = socket.socketpair()
             undo.enter_context(own)

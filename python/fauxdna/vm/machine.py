@@ -77,6 +77,8 @@ class Settings:
     """Other files for the guest, by absolute path."""
     driver_parameters: Sequence[str] = ()
     """More parameters of amdxdna, as ``name=value``."""
+    mirror: bool = True
+    """See :class:`fauxdna.serve.LocalDie`; a die that is given has made its choice."""
     console: bool = False
     """The serial console goes to the terminal, with a shell on it, and no commands are taken."""
     verbose: bool = False
@@ -198,7 +200,9 @@ class Machine:
         self.accelerator = choose(settings.accelerator, qemu, kernel, self._progress)
         initrd = folder / "initrd"
         initrd.write_bytes(self._initramfs(kernel))
-        self._devices = devices = self._cleanup.enter_context(Devices(folder, settings.vfs, settings.pf, self._given))
+        self._devices = devices = self._cleanup.enter_context(
+            Devices(folder, settings.vfs, settings.pf, self._given, settings.mirror)
+        )
         agent = None if settings.console else Agent()
         layout = Layout(
             kernel=kernel.image,
