@@ -97,7 +97,8 @@ static FIRST: Chunk = Chunk {
     guards: [const { Guard::free() }; CHUNK],
     next: AtomicPtr::new(ptr::null_mut()),
 };
-static CHANGES: Mutex<()> = Mutex::new(());
+/// Guards that guard nothing; None before the first one is asked for. Held while the table changes.
+static FREE: Mutex<Option<Vec<&'static Guard>>> = Mutex::new(None);
 
 fn chunks() -> impl Iterator<Item = &'static Chunk> {
     std::iter::successors(Some(&FIRST), |chunk| {
@@ -108,18 +109,17 @@ fn chunks() -> impl Iterator<Item = &'static Chunk> {
 
 /// Guards `length` bytes at `base`; `poisoned` is the mark it starts with.
 pub fn guard(base: *mut u8, length: usize, poisoned: bool) -> Result<&'static Guard> {
-    let _changes = CHANGES.lock().unwrap_or_else(|broken| broken.into_inner());
+    let mut state = FREE.lock().unwrap_or_else(|broken| broken.into_inner());
     install()?;
-    let free = chunks()
-        .flat_map(|chunk| &chunk.guards)
-        .find(|guard| guard.length.load(Ordering::Relaxed) == 0);
-    let slot = free.unwrap_or_else(|| {
+    let free = state.get_or_insert_with(|| FIRST.guards.iter().collect());
+    let slot = free.pop().unwrap_or_else(|| {
         let chunk: &'static Chunk = Box::leak(Box::new(Chunk {
             guards: [const { Guard::free() }; CHUNK],
             next: AtomicPtr::new(ptr::null_mut()),
         }));
         let last = chunks().last().unwrap_or(&FIRST);
         last.next.store(ptr::from_ref(chunk).cast_mut(), Ordering::Release);
+        free.extend(&chunk.guards[1..]);
         &chunk.guards[0]
     });
     slot.poisoned.store(poisoned, Ordering::SeqCst);
@@ -129,12 +129,16 @@ pub fn guard(base: *mut u8, length: usize, poisoned: bool) -> Result<&'static Gu
 
 /// Gives a guard back and tells whether its memory went away. Afterwards no handler will replace that memory.
 pub fn release(guard: &'static Guard) -> bool {
-    let _changes = CHANGES.lock().unwrap_or_else(|broken| broken.into_inner());
+    let mut state = FREE.lock().unwrap_or_else(|broken| broken.into_inner());
     guard.set(0, 0);
     while HANDLING.load(Ordering::SeqCst) != 0 {
         std::hint::spin_loop();
     }
-    guard.poisoned()
+    let poisoned = guard.poisoned();
+    if let Some(free) = state.as_mut() {
+        free.push(guard);
+    }
+    poisoned
 }
 
 type Handler = extern "C" fn(libc::c_int, *mut libc::siginfo_t, *mut libc::c_void);

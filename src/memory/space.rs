@@ -249,18 +249,18 @@ impl AddressSpace {
                 (pointer, (-1, 0), guard)
             }
         };
-        let mut regions = current.regions.clone();
-        regions.insert(
-            overlapping.start,
-            Region {
-                start: address,
-                length,
-                pointer,
-                file,
-                guard,
-                prot,
-            },
-        );
+        let (before, after) = current.regions.split_at(overlapping.start);
+        let mut regions = Vec::with_capacity(current.regions.len() + 1);
+        regions.extend_from_slice(before);
+        regions.push(Region {
+            start: address,
+            length,
+            pointer,
+            file,
+            guard,
+            prot,
+        });
+        regions.extend_from_slice(after);
         self.publish(regions);
         Ok(())
     }
