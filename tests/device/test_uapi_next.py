@@ -83,6 +83,8 @@ def test_status_goes_into_the_buffer_that_the_buffer_names(program: Program) -> 
 
 
 def test_bad_pointers(program: Program) -> None:
+    # A context, so that there is an entry to copy.
+    program.context(program.bo(8192, BoType.CMD), tiles=4)
     assert program.errno(Ioctl.GET_INFO, param=InfoParam.POWER_MODE, buffer_size=8, buffer=8) == errno.EFAULT
     assert program.errno(Ioctl.GET_ARRAY, param=ArrayParam.BO_USAGE, element_size=32, num_element=1, buffer=8) == errno.EFAULT
     assert program.errno(Ioctl.GET_INFO, param=InfoParam.POWER_MODE, buffer_size=0, buffer=8) == 0
