@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 
 from fauxdna.abi.uapi import MAP_OFFSET_BASE, BoType
 from fauxdna.bus import BusError
-from fauxdna.driver import BufferManager, BufferObject, MemfdStore, SharedFileStore
+from fauxdna.driver import BufferManager, BufferObject, MemfdStore
 from fauxdna.driver.memory import ADDRESS_BASE, AddressAllocator
-from fauxdna.errors import DeviceError, FauxdnaError, InvalidArgument, OutOfSpace, Unsupported
+from fauxdna.errors import DeviceError, FauxdnaError, InvalidArgument, OutOfSpace
 
 
 @pytest.fixture
@@ -157,25 +157,6 @@ def test_map_offsets_are_never_used_twice(manager: BufferManager) -> None:
         offsets.append(bo.backing.map_offset)
         manager.put(bo)
     assert offsets == [MAP_OFFSET_BASE, MAP_OFFSET_BASE + 8192, MAP_OFFSET_BASE + 16384]
-
-
-def test_a_shared_file_store_punches_memory_out_and_never_reuses_a_range(manager: BufferManager) -> None:
-    fd = os.memfd_create("node")
-    store = SharedFileStore(fd, 64 << 20, base=1 << 20)
-    bo = manager.create(1 << 20, BoType.SHARE, store)
-    assert bo.backing.map_offset == bo.backing.offset == 1 << 20
-    os.pwrite(fd, b"\xff" * (1 << 20), bo.backing.offset)
-    used = os.fstat(fd).st_blocks
-    manager.put(bo)
-    assert os.fstat(fd).st_blocks <= used - (1 << 20) // 512
-    again = manager.create(4096, BoType.SHARE, store)
-    assert again.backing.offset == 2 << 20
-    with pytest.raises(Unsupported):
-        manager.export(again)
-    with pytest.raises(OutOfSpace) as caught:
-        manager.create(64 << 20, BoType.SHARE, store)
-    assert caught.value.errno == errno.ENOMEM
-    os.close(fd)
 
 
 def test_driver_memory_ends_with_its_block(bus: FakeBus, manager: BufferManager) -> None:

@@ -17,7 +17,7 @@ from .client import BoInfo, Client, ContextInfo, MapTarget, Qos
 from .config_space import ConfigSpace
 from .function import Function, identify
 from .gem import BufferManager, BufferObject
-from .memory import Backing, BackingStore, MemfdStore, SharedFileStore
+from .memory import Backing, BackingStore, MemfdStore
 from .pf import FirmwareLoader, Pf
 from .vf import Vf
 
@@ -35,7 +35,6 @@ __all__ = [
     "MemfdStore",
     "Pf",
     "Qos",
-    "SharedFileStore",
     "Vf",
     "no_firmware",
     "probe",

@@ -13,7 +13,7 @@ from typing import Final, Protocol
 
 from fauxdna.abi.uapi import MAP_OFFSET_BASE
 
-from ..errors import InvalidArgument, OutOfSpace, Unsupported
+from ..errors import OutOfSpace
 
 PAGE_SIZE: Final = mmap.PAGESIZE
 ADDRESS_BASE: Final = 1 << 32
@@ -104,59 +104,6 @@ class MemfdStore:
             offset = self._next_offset
             self._next_offset += length
         return offset
-
-
-class SharedFileStore:
-    """Buffers in one sparse file that the client maps itself: a BO's mmap offset is its place in the file.
-
-    Memory is punched out when it is released. Ranges are never handed out twice.
-    """
-
-    def __init__(self, fd: int, limit: int, base: int = MAP_OFFSET_BASE) -> None:
-        if base % PAGE_SIZE or limit % PAGE_SIZE:
-            raise InvalidArgument(f"file range {base:#x}..{limit:#x}", "start and end it at page boundaries")
-        self._fd = fd
-        self._next = base
-        self._limit = limit
-        self._lock = threading.Lock()
-
-    def allocate(self, length: int) -> Backing:
-        """See :meth:`BackingStore.allocate`."""
-        with self._lock:
-            if self._next + length > self._limit:
-                raise OutOfSpace(
-                    f"a buffer of {length} bytes passes the file's end at {self._limit:#x}",
-                    "open the device again: offsets are not reused while it is open",
-                    errno=errno.ENOMEM,
-                )
-            backing = Backing(self._fd, self._next, length, self._next)
-            self._next += length
-        if os.fstat(self._fd).st_size < backing.offset + length:
-            os.ftruncate(self._fd, backing.offset + length)
-        return backing
-
-    def adopt(self, fd: int, offset: int, length: int) -> Backing:
-        """Refused: the client could not map memory that lies outside its file."""
-        raise Unsupported(
-            "a buffer of another file can't appear in this one", "let the importer open the device in its own process"
-        )
-
-    def export(self, backing: Backing) -> int:
-        """Refused: a descriptor of the file would show every buffer in it."""
-        raise Unsupported(
-            "a buffer inside a shared file has no descriptor of its own", "export it through the door that made the file"
-        )
-
-    def release(self, backing: Backing) -> None:
-        """See :meth:`BackingStore.release`."""
-        punch_hole(backing)
-
-
-def punch_hole(backing: Backing) -> None:
-    """Frees the memory behind ``backing`` and keeps the file's size; later reads see zeros."""
-    # Python has no fallocate(PUNCH_HOLE): madvise(MADV_REMOVE) on a mapping is the same operation (madvise(2)).
-    with mmap.mmap(backing.fd, backing.length, offset=backing.offset) as view:
-        view.madvise(mmap.MADV_REMOVE)
 
 
 def _duplicate(fd: int) -> int:

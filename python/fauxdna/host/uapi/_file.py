@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING, Final
+from contextlib import suppress
+from typing import TYPE_CHECKING, Final, Protocol
 
 from fauxdna.abi.uapi_next import Level
 from fauxdna.accel.local import LocalFile
@@ -78,14 +79,44 @@ class Node:
             file.local.function.memory.put(bo)
 
 
+class Door(Protocol):
+    """What a door offers for waits (``fauxdna._core.Door``)."""
+
+    def register(self, client: int, hwctx: int, completion: int) -> None:
+        """WAIT_CMD of this context is the door's."""
+        ...
+
+    def forget(self, client: int, hwctx: int) -> None:
+        """It is no more."""
+        ...
+
+
+class Watcher:
+    """Has a door serve WAIT_CMD of a client's contexts, without Python."""
+
+    def __init__(self, door: Door, client: int) -> None:
+        self._door = door
+        self._client = client
+
+    def begin(self, hwctx: int, completion: int) -> None:
+        """A context was made. A client that is gone already needs nothing."""
+        with suppress(OSError):
+            self._door.register(self._client, hwctx, completion)
+
+    def end(self, hwctx: int) -> None:
+        """A context is destroyed."""
+        self._door.forget(self._client, hwctx)
+
+
 class OpenFile:
     """One client. Calls enter and leave it, so that closing waits for those under way."""
 
-    def __init__(self, node: Node, local: LocalFile, hub: Hub, level: Level, pid: int) -> None:
+    def __init__(self, node: Node, local: LocalFile, hub: Hub, level: Level, pid: int, watcher: Watcher | None = None) -> None:
         self.node = node
         self.local = local
         self.hub = hub
         self.next = level is Level.NEXT
+        self.watcher = watcher
         self.authenticated = capable(pid, LinuxCapability.SYS_ADMIN)
         """For compatibility root is always authenticated (``drm_file_alloc``)."""
         self.client_name = ""

@@ -42,13 +42,18 @@ def create_hwctx(request: Request) -> None:
     except OSError:
         file.local.destroy_hwctx(info.handle)
         raise
+    if file.watcher is not None:
+        file.watcher.begin(info.handle, file.local.completion(info.handle))
     request.set(handle=info.handle, umq_doorbell=info.umq_doorbell, syncobj_handle=info.syncobj_handle)
 
 
 def destroy_hwctx(request: Request) -> None:
     """``amdxdna_drm_destroy_hwctx_ioctl``."""
     must_be_zero(request, "pad")
-    request.file.local.destroy_hwctx(request.fields.handle)
+    file, handle = request.file, request.fields.handle
+    if file.watcher is not None:
+        file.watcher.end(handle)
+    file.local.destroy_hwctx(handle)
 
 
 def config_hwctx(request: Request) -> None:
@@ -121,9 +126,9 @@ def _wait(request: Request) -> None:
 
 
 ENTRIES: Final = (
-    Entry("CREATE_HWCTX", Ioctl.CREATE_HWCTX, create_hwctx, uapi.CREATE_HWCTX, slow=True),
-    Entry("DESTROY_HWCTX", Ioctl.DESTROY_HWCTX, destroy_hwctx, uapi.DESTROY_HWCTX, slow=True),
-    Entry("CONFIG_HWCTX", Ioctl.CONFIG_HWCTX, config_hwctx, uapi.CONFIG_HWCTX, slow=True),
+    Entry("CREATE_HWCTX", Ioctl.CREATE_HWCTX, create_hwctx, uapi.CREATE_HWCTX),
+    Entry("DESTROY_HWCTX", Ioctl.DESTROY_HWCTX, destroy_hwctx, uapi.DESTROY_HWCTX),
+    Entry("CONFIG_HWCTX", Ioctl.CONFIG_HWCTX, config_hwctx, uapi.CONFIG_HWCTX),
     Entry("EXEC_CMD", Ioctl.EXEC_CMD, exec_cmd, uapi.EXEC_CMD),
     Entry("WAIT_CMD", Ioctl.WAIT_CMD, wait_cmd, uapi.WAIT_CMD),
 )

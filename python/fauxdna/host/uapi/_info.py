@@ -86,7 +86,7 @@ def set_state(request: Request) -> None:
 
 
 ENTRIES: Final = (
-    Entry("GET_INFO", Ioctl.GET_INFO, get_info, uapi.GET_INFO, slow=True),
-    Entry("GET_ARRAY", Ioctl.GET_ARRAY, get_array, uapi.GET_ARRAY, slow=True),
-    Entry("SET_STATE", Ioctl.SET_STATE, set_state, uapi.SET_STATE, Permission.ROOT_ONLY, slow=True),
+    Entry("GET_INFO", Ioctl.GET_INFO, get_info, uapi.GET_INFO),
+    Entry("GET_ARRAY", Ioctl.GET_ARRAY, get_array, uapi.GET_ARRAY),
+    Entry("SET_STATE", Ioctl.SET_STATE, set_state, uapi.SET_STATE, Permission.ROOT_ONLY),
 )

@@ -34,8 +34,6 @@ class Entry:
     handler: Handler
     structure: Struct | None = None
     permission: Permission = Permission.NONE
-    slow: bool = False
-    """It may wait for firmware or another process, so it is not answered on the door's thread."""
 
 
 def invalid(request: Request) -> None:

@@ -6,10 +6,10 @@ import errno
 import os
 import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Final
 
+from fauxdna._core import Completions
 from fauxdna.abi import drm
 from fauxdna.abi.uapi_next import Level
 from fauxdna.accel.local import LocalFile
@@ -19,7 +19,7 @@ from fauxdna.errors import FauxdnaError
 
 from . import _bo, _drm, _hwctx, _info, _prime, _syncobj_ioctls
 from ._call import Call
-from ._file import Node, OpenFile
+from ._file import Door, Node, OpenFile, Watcher
 from ._hub import Hub
 from ._processes import LinuxCapability, capable, owner
 from ._request import Request
@@ -28,8 +28,6 @@ from ._table import Entry, Permission
 OpenNode = Callable[[int, BackingStore, int], LocalFile]
 """Opens node ``index`` with a store for its BOs, for a process."""
 
-_SLOW_CALLS: Final = 8
-"""Calls of a sandbox that may wait for firmware at once."""
 _NUMBER: Final = 0xFF
 _TYPE_SHIFT: Final = 8
 _ENTRIES: Final = (
@@ -45,7 +43,7 @@ TABLE: Final = {int(entry.number) & _NUMBER: entry for entry in _ENTRIES}
 
 
 class Service:
-    """The handler of a sandbox's door.
+    """The handler of a sandbox's door, which calls it on as many threads as calls take long.
 
     Args:
         files: One descriptor for reading and writing per node file of the sandbox; each is duplicated.
@@ -61,8 +59,12 @@ class Service:
         self._nodes = [Node(fd) for fd in files]
         self._files: dict[int, OpenFile] = {}
         self._lock = threading.Lock()
-        self._pool = ThreadPoolExecutor(_SLOW_CALLS, thread_name_prefix="uapi")
+        self._door: tuple[Door, Completions] | None = None
         self._closed = False
+
+    def attach(self, door: Door, completions: Completions) -> None:
+        """Lets the door itself serve waits for commands of functions whose interrupts go to ``completions``."""
+        self._door = door, completions
 
     def call(self, call: Call) -> None:
         """Answers one ioctl, now or later."""
@@ -82,14 +84,6 @@ class Service:
             self._refused(file, "ioctl", error)
             self._give_up(call, file, error.errno or errno.EIO)
             return
-        if entry.slow:
-            try:
-                self._pool.submit(self._serve, request, entry)
-                return
-            except RuntimeError:
-                # The service was closed meanwhile.
-                self._give_up(call, file, errno.ENODEV)
-                return
         self._serve(request, entry)
 
     def closed(self, client: int) -> None:
@@ -114,7 +108,6 @@ class Service:
         self.hub.waits.cancel(files)
         for file in files:
             file.close()
-        self._pool.shutdown(wait=False)
         for node in self._nodes:
             node.store.close()
 
@@ -130,9 +123,16 @@ class Service:
                     node = self._nodes[call.node]
                     local = self._open_node(call.node, node.store, call.pid)
                     local.level = self.level
-                    file = self._files[call.client] = OpenFile(node, local, self.hub, self.level, call.pid)
+                    watcher = self._watcher(call.client, local)
+                    file = OpenFile(node, local, self.hub, self.level, call.pid, watcher)
+                    self._files[call.client] = file
         # drm_dev_is_unplugged
         return file if file.local.function.started and file.enter() else None
+
+    def _watcher(self, client: int, local: LocalFile) -> Watcher | None:
+        if self._door is None or local.function.completions is not self._door[1]:
+            return None
+        return Watcher(self._door[0], client)
 
     def _decode(self, call: Call, file: OpenFile) -> tuple[Request, Entry]:
         """``drm_ioctl`` up to its look at permissions."""
