@@ -346,3 +346,41 @@ def test_one_clients_messages_wait_for_no_other(server: VfioUserServer, tmp_path
         for _ in range(10):
             assert third.read(CONFIG, 0, 2) == b"\x22\x10"
         deaf.socket.close()
+
+
+def test_surprise_removal(server: VfioUserServer, vfs: Vfs, die: LocalDie, tmp_path: Path) -> None:
+    """A VF that is pulled reads ones, and its sister goes on; put back, it is fresh. Then the same with the PF."""
+    with pytest.raises(BusError, match="attach it first"):
+        server.unplug("vf0")
+    with (
+        VfioUserBus(tmp_path / "pf") as pf,
+        VfioUserBus(tmp_path / "vf0") as vf,
+        VfioUserBus(tmp_path / "vf1") as sister,
+    ):
+        channel = start_pf(pf, build_images())
+        assert channel.call("CREATE_VFS", vf_count=2).status == 0
+        set_num_vfs(pf, 2)
+        for bus in (vf, sister):
+            enable(bus)
+        assert Mailbox(vf).call("CREATE_PARTITION", column_count=3).status == 0
+        server.unplug("vf0")
+        server.unplug("vf0")
+        assert vf.region_read(Region.CONFIG, 0, 4) == b"\xff" * 4
+        assert vf.region_read(Region.BAR2, 0, 4) == b"\xff" * 4
+        vf.region_write(Region.BAR0, 0x100, b"\0\0\0\0")
+        assert Mailbox(sister).call("AIE_TILE_INFO").status == 0
+        server.plug("vf0")
+        server.plug("vf0")
+        enable(vf)
+        assert Mailbox(vf).call("CREATE_PARTITION", column_count=3).status == 0
+        server.unplug("pf")
+        assert pf.region_read(Region.CONFIG, 0, 4) == b"\xff" * 4
+        assert sister.region_read(Region.CONFIG, 0, 4) == b"\xff" * 4
+        assert vfs.wait(2) == [2, 0]
+        server.plug("pf")
+        enable(pf)
+        pf.dma_unmap(0, 1 << 62)  # The host's memory stayed mapped.
+        channel = start_pf(pf, build_images())
+        assert channel.call("CREATE_VFS", vf_count=1).status == 0
+        set_num_vfs(pf, 1)
+        assert vf.region_read(Region.CONFIG, 0, 4) == bytes.fromhex("2210f317")

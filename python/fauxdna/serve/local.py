@@ -95,10 +95,16 @@ class LocalDie:
         with self._die.lock:
             function = self._die.functions().get(bdf)
             self._check_free(bdf, function)
-            slot = Slot(bdf, sizes, self._die.lock, self.log.logger(bdf, "slot"), self._let_go)
+            slot = Slot(
+                bdf,
+                sizes,
+                self._die.lock,
+                self.log.logger(bdf, "slot"),
+                lambda: self._die.functions().get(bdf),
+                self._let_go,
+            )
             self._slots[bdf] = slot
-            if function is not None:
-                slot.appear(function)
+            slot.plug()
             return slot
 
     def watch_vfs(self, callback: Callable[[int], None]) -> Callable[[], None]:

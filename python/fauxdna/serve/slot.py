@@ -37,14 +37,22 @@ class Slot:
     """
 
     def __init__(
-        self, bdf: str, bar_sizes: tuple[int, ...], lock: threading.RLock, log: Logger, on_close: Callable[[Slot], None]
+        self,
+        bdf: str,
+        bar_sizes: tuple[int, ...],
+        lock: threading.RLock,
+        log: Logger,
+        find: Callable[[], Function | None],
+        on_close: Callable[[Slot], None],
     ) -> None:
         self.bdf = bdf
         self.lock = lock
         """The die's: who holds it sees no function change."""
         self.log = log
         self._bar_sizes = bar_sizes
+        self._find = find
         self._on_close = on_close
+        self._plugged = False
         self._function: Function | None = None
         self._space = AddressSpace()
         self._sram = allocate(bar_sizes[bars.SRAM_BAR])
@@ -70,6 +78,8 @@ class Slot:
 
     def appear(self, function: Function) -> None:
         """A function is there from now on. The die's lock is held, and the function has no contexts."""
+        if not self._plugged:
+            return
         function.lend(self._space, self._sram)
         if isinstance(function, PhysicalFunction) and self._physical is not None:
             function.physical = self._physical.read
@@ -80,6 +90,24 @@ class Slot:
                 function.set_irqs(IrqIndex.MSIX, vector, [fd])
             except BusError as error:
                 self.log.error(f"vector {vector} is not connected: {error.strerror}")
+
+    def plug(self) -> None:
+        """The function, if it is enabled, and each that takes its place, is there."""
+        with self.lock:
+            function = self._find()
+            if not self._plugged and not self._closed:
+                self._plugged = True
+                if function is not None:
+                    self.appear(function)
+
+    def unplug(self) -> None:
+        """Surprise removal: from now on everything reads ones, until :meth:`plug`. What the host had on the function ends."""
+        with self.lock:
+            self._plugged = False
+            function = self._function
+            self.vanish()
+            if function is not None:
+                self._release(function)
 
     def vanish(self) -> None:
         """The function is gone: mapped SRAM reads all ones, as everything else. The die's lock is held."""
@@ -239,11 +267,10 @@ class Slot:
             if self._closed:
                 return
             self._closed = True
+            self._plugged = False
             function, self._function = self._function, None
             if function is not None:
-                function.release()
-                if isinstance(function, PhysicalFunction):
-                    function.physical = None
+                self._release(function)
             for vector in list(self._eventfds):
                 self._drop_eventfd(vector)
             os.close(self._sram)
@@ -251,6 +278,12 @@ class Slot:
         if self._physical is not None:
             self._physical.close()
         self._on_close(self)
+
+    @staticmethod
+    def _release(function: Function) -> None:
+        function.release()
+        if isinstance(function, PhysicalFunction):
+            function.physical = None
 
     def _absent_config(self) -> bytes:
         """All ones; but while a VMM sets up only the ids are, and later QEMU asks for the interrupt pin after each reset."""

@@ -21,6 +21,7 @@ from fauxdna.bus import BusError
 from fauxdna.bus.vfio_user.wire import Channel, WireError
 
 from ..local import LocalDie
+from ..slot import Slot
 from .session import Session, Statistics
 
 Function = int | str
@@ -47,7 +48,7 @@ class _Endpoint:
     thread: threading.Thread | None = None
     waiting: socket.socket | None = None
     done: Statistics = field(default_factory=Statistics)
-    maps: Callable[[], int] = lambda: 0
+    slot: Slot | None = None
 
 
 class VfioUserServer:
@@ -101,6 +102,14 @@ class VfioUserServer:
             self._selector.register(listener, selectors.EVENT_READ, self._endpoints[path])
         self._waker.send(b"\0")
 
+    def unplug(self, function: Function) -> None:
+        """Takes a function from under its client, as a card that is pulled: it reads all ones. ``ENOTCONN`` without a client."""
+        self._slot(function).unplug()
+
+    def plug(self, function: Function) -> None:
+        """Puts an unplugged function back, as after power-up."""
+        self._slot(function).plug()
+
     @property
     def statistics(self) -> Statistics:
         """Figures of all clients, of those that have gone too."""
@@ -126,7 +135,7 @@ class VfioUserServer:
     def dma_maps(self) -> int:
         """DMA maps of all clients that exist now."""
         with self._lock:
-            return sum(endpoint.maps() for endpoint in self._endpoints.values())
+            return sum(endpoint.slot.dma_maps for endpoint in self._endpoints.values() if endpoint.slot is not None)
 
     @property
     def clients(self) -> tuple[str, ...]:
@@ -177,6 +186,14 @@ class VfioUserServer:
             raise BusError(errno.ENODEV, f"no function {function!r}; there are pf, vf0 to vf{self.die.total_vfs - 1}")
         self.die.vf_bdf(int(text))
         return f"vf{int(text)}", int(text)
+
+    def _slot(self, function: Function) -> Slot:
+        name, _ = self._resolve(function)
+        with self._lock:
+            for endpoint in self._endpoints.values():
+                if endpoint.name == name and endpoint.slot is not None:
+                    return endpoint.slot
+        raise BusError(errno.ENOTCONN, f"{name} has no client; attach it first")
 
     def _accept_all(self) -> None:
         while True:
@@ -244,13 +261,13 @@ class VfioUserServer:
         else:
             session = Session(channel, slot, self.die.log.logger(slot.bdf, "vfio-user"))
             with self._lock:
-                endpoint.session, endpoint.maps = session, lambda: slot.dma_maps
+                endpoint.session, endpoint.slot = session, slot
             try:
                 session.run()
             finally:
                 slot.close()
                 with self._lock:
-                    endpoint.session, endpoint.maps = None, lambda: 0
+                    endpoint.session = endpoint.slot = None
                     endpoint.done.add(session.statistics)
         finally:
             with self._lock:

@@ -96,6 +96,7 @@ class Session:
         except BusError as error:
             self.statistics.errors += 1
             self._log.warning(f"{name} refused ({errno.errorcode.get(error.errno or 0, error.errno)}): {error.strerror}")
+            message.close()
             self._channel.refuse(message, error.errno or errno.EIO)
             return self._agreement is not None
         if reply is not None:
