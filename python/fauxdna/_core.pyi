@@ -248,8 +248,11 @@ class Engine:
         1970).
         """
 
-    def set_uc_log(self, context: int, buffers: Sequence[tuple[int, int]]) -> None:
-        """Has micro-controllers log into the rings (``abi.uc_log``) at ``(device address, size)``, by number; [] ends that."""
+    def set_uc_log(self, context: int, buffers: Sequence[tuple[int, int]], always: bool = False) -> None:
+        """Has micro-controllers log into the rings (``abi.uc_log``) at ``(device address, size)``, by number; [] ends that.
+
+        Unless they log ``always``, what a packet logged is written when it fails.
+        """
 
     def set_force_preempt(self, context: int, forced: bool) -> None:
         """Whether each of the context's packets is preempted at its first PREEMPT."""

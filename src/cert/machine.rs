@@ -24,6 +24,8 @@ pub enum Progress {
     Fault(ContextFault),
 }
 
+/// Log entries of a packet that are kept until it fails.
+const LOG_KEPT: usize = 4096;
 /// Waits named in the message of a timeout.
 const WAITS_NAMED: usize = 6;
 
@@ -393,6 +395,12 @@ impl<F: Fabric> Machine<F> {
     pub fn set_log(&mut self, on: bool) {
         self.log.on = on;
         self.log.entries.clear();
+    }
+
+    /// Forgets all but the newest entries.
+    pub fn trim_log(&mut self) {
+        let excess = self.log.entries.len().saturating_sub(LOG_KEPT);
+        self.log.entries.drain(..excess);
     }
 
     /// The log since the last call.

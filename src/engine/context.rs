@@ -65,6 +65,8 @@ struct Work {
     /// The last packet that failed.
     failure: Option<Failure>,
     log: Option<Box<UcLog>>,
+    /// Packets that end well are logged, too.
+    log_always: bool,
     /// Each packet is preempted at its first PREEMPT.
     force_preempt: bool,
 }
@@ -90,6 +92,7 @@ impl Context {
             trace: None,
             failure: None,
             log: None,
+            log_always: false,
             force_preempt: false,
         };
         Self {
@@ -177,9 +180,11 @@ impl Context {
         self.work.failure
     }
 
-    /// Has micro-controllers log into the buffers at `(address, size)`, by number; none: they stop.
-    pub fn set_log(&mut self, buffers: &[(u64, u32)]) {
+    /// Has micro-controllers log into the buffers at `(address, size)`, by number; none: they stop. Unless they log `always`, what a
+    /// packet logged is written when it fails.
+    pub fn set_log(&mut self, buffers: &[(u64, u32)], always: bool) {
         self.work.log = (!buffers.is_empty()).then(|| Box::new(UcLog::new(buffers)));
+        self.work.log_always = always;
         self.work.machine.set_log(!buffers.is_empty());
     }
 
@@ -255,14 +260,21 @@ impl Work {
             }
         }
         if self.log.is_some() {
-            self.write_log(host, clock);
+            self.write_log(host, clock, &progress);
         }
         progress
     }
 
     /// Writes what the micro-controllers logged, before anybody is told that the packet is done.
-    fn write_log(&mut self, host: &Access<'_>, clock: Clock) {
+    fn write_log(&mut self, host: &Access<'_>, clock: Clock, progress: &Progress) {
         let Some(log) = &mut self.log else { return };
+        if !self.log_always {
+            match progress {
+                Progress::More => return self.machine.trim_log(),
+                Progress::Done => return drop(self.machine.take_log()),
+                Progress::Fault(_) => {}
+            }
+        }
         let since = self.running.as_ref().map_or(0, |running| running.since);
         let start = self.total.picoseconds;
         log.write(host, &self.machine.take_log(), |at| {

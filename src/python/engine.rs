@@ -118,8 +118,9 @@ impl Engine {
         Ok(out)
     }
 
-    fn set_uc_log(&self, py: Python<'_>, context: u64, buffers: Vec<(u64, u32)>) -> PyResult<()> {
-        Ok(py.detach(|| self.0.with(context, |context| context.set_log(&buffers)))?)
+    #[pyo3(signature = (context, buffers, always=false))]
+    fn set_uc_log(&self, py: Python<'_>, context: u64, buffers: Vec<(u64, u32)>, always: bool) -> PyResult<()> {
+        Ok(py.detach(|| self.0.with(context, |context| context.set_log(&buffers, always)))?)
     }
 
     fn set_force_preempt(&self, py: Python<'_>, context: u64, forced: bool) -> PyResult<()> {

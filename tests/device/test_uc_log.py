@@ -45,7 +45,26 @@ def file() -> Iterator[AccelFile]:
         Machine(die, lambda path: build_images()[path.rpartition("/")[2]], kick_fd=die.kick_fd) as machine,
         machine.open(level=Level.NEXT) as opened,
     ):
+        # Level INFORMATION: packets that end well are logged as well.
+        opened.function.ask("SET_RUNTIME_CONFIG", type=5, data=3)
         yield opened
+
+
+def test_unless_more_is_wanted_only_failures_are_logged() -> None:
+    """XRT gives each context a log buffer "for failure logs", and makes a file of whatever it finds there."""
+    with (
+        LocalDie() as die,
+        Machine(die, lambda path: build_images()[path.rpartition("/")[2]], kick_fd=die.kick_fd) as machine,
+        machine.open(level=Level.NEXT) as file,
+    ):
+        queue = HandMadeQueue(file, padded=True, tiles=4)
+        log, mapping, _ = allocate(file, b"", CHUNK)
+        file.config_hwctx(queue.handle, ASSIGN, describe(file, LOG, log, [(0, CHUNK)]))
+        assert run(file, queue, allocate(file, page(trace(1)))[2]) == 4
+        assert not any(mapping.memory[:])
+        assert run(file, queue, allocate(file, page(trace(2), struct.pack("<I", 0x77)))[2]) == 3 << 4 | 5
+        assert entries(mapping.memory[:])[-2:] == ["collect trace info at offset 2", "Invalid opcode: 0x77 @ c"]
+        assert len(entries(mapping.memory[:])) == 5
 
 
 def page(*instructions: bytes, number: int = 0, more: bool = False) -> bytes:

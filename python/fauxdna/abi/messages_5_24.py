@@ -50,8 +50,19 @@ class RuntimeConfig(IntEnum):
     """``enum aie4_msg_runtime_config_type``, of those that this firmware has."""
 
     FORCE_PREEMPTION = 1
+    DYNAMIC_LOGGING_LEVEL = 5
     CONTEXT_TIMEOUT = 12
     CTX_SWITCH_HYSTERESIS = 13
+
+
+class LogLevel(IntEnum):
+    """``enum aie4_msg_dynamic_log_level``."""
+
+    NONE = 0
+    ERROR = 1
+    WARNING = 2
+    INFORMATION = 3
+    DEBUG = 4
 
 
 class TelemetryType(IntEnum):

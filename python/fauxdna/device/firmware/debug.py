@@ -10,7 +10,7 @@ from typing import Final
 from fauxdna.abi import messages_5_24 as abi
 from fauxdna.abi import uc_log
 from fauxdna.abi.messages import Status
-from fauxdna.abi.messages_5_24 import ContextProperty, DebugAccess
+from fauxdna.abi.messages_5_24 import ContextProperty, DebugAccess, LogLevel, RuntimeConfig
 
 from .array_view import COLUMN_STATUS_SIZE, ROWS, TILE_VIEW, column_status, tile_address, tile_dump
 from .contexts import context_of
@@ -93,7 +93,9 @@ def configure_context(request: Request) -> bytes:
     fields = request.fields
     context = context_of(request, fields.hw_context_id)
     if fields.property == ContextProperty.CERT_LOG_BUFFER:
-        request.firmware.engine.set_uc_log(context.handle, _log_buffers(request.payload))
+        level = request.sender.config.get(RuntimeConfig.DYNAMIC_LOGGING_LEVEL, LogLevel.ERROR)
+        buffers = _log_buffers(request.payload) if level > LogLevel.NONE else []
+        request.firmware.engine.set_uc_log(context.handle, buffers, level >= LogLevel.INFORMATION)
     elif fields.property not in _KEPT:
         name = ContextProperty(fields.property).name if fields.property in set(ContextProperty) else str(fields.property)
         raise Refusal(f"property {name} can't be configured", Status.NOTSUPP)
