@@ -9,6 +9,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 _FORMATS: Mapping[str, str] = {
     "u8": "B",
@@ -31,6 +32,11 @@ class Field:
     type: str
     count: int = 1
     doc: str = ""
+
+    @cached_property
+    def packing(self) -> str:
+        """The ``struct`` format of this field."""
+        return "<" + self.format
 
     @property
     def format(self) -> str:
@@ -66,6 +72,7 @@ class Struct:
         self.source = source
         self.offsets: dict[str, int] = {}
         self._by_name = {field.name: field for field in fields}
+        self._scalars = all(field.count == 1 for field in fields)
         at = 0
         for field in fields:
             if field.name in self.offsets:
@@ -95,8 +102,10 @@ class Struct:
 
     def unpack(self, data: bytes | bytearray | memoryview, offset: int = 0) -> Record:
         """The fields at ``offset`` of ``data``; raises ``struct.error`` if ``data`` is too short."""
-        flat = iter(self._packer.unpack_from(data, offset))
-        return Record(self.name, dict(self._take(flat)))
+        values = self._packer.unpack_from(data, offset)
+        if self._scalars:
+            return Record(self.name, dict(zip(self.offsets, values, strict=True)))
+        return Record(self.name, dict(self._take(iter(values))))
 
     def field(self, name: str) -> Field:
         """The declaration of one field."""

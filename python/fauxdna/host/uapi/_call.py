@@ -62,7 +62,7 @@ class Call(Protocol):
         """``/proc/PID/mem`` of the caller, opened for reading and writing, which we close."""
         ...
 
-    def reply(self, error: int = 0) -> None:
+    def reply(self, error: int = 0) -> object:
         """Ends the call: 0, or an errno."""
         ...
 

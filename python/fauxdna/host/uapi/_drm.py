@@ -14,6 +14,7 @@ from ._processes import LinuxCapability, capable
 from ._request import Request
 from ._table import Entry, Permission, invalid, unsupported
 
+_CAPABILITIES: Final = frozenset(Capability)
 _DATE: Final = b"0"
 _DESCRIPTION: Final = b"AMD XDNA DRM implementation"
 """``amdxdna_drm_drv.desc``."""
@@ -34,7 +35,7 @@ def get_cap(request: Request) -> None:
     """``drm_getcap`` of a driver with GEM, syncobjs and timelines, and without modesetting."""
     request.set(value=0)
     capability = request.fields.capability
-    if capability not in set(Capability):
+    if capability not in _CAPABILITIES:
         raise Unsupported(f"capability {capability:#x} is one of display drivers", "ask for PRIME or SYNCOBJ")
     request.set(value=drm.PRIME_IMPORT_EXPORT if capability == Capability.PRIME else 1)
 

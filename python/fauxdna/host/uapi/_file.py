@@ -30,6 +30,8 @@ class Node:
         self.store = NodeStore(fd)
         self._mounts: set[int] = set()
         self._idle: list[tuple[OpenFile, BufferObject]] = []
+        self._idle_bytes = 0
+        self._look_at, self._look_at_bytes = _IDLE_OBJECTS, _IDLE_BYTES
         self._lock = threading.Lock()
 
     def seen(self, pid: int) -> None:
@@ -47,14 +49,16 @@ class Node:
         """Keeps a closed BO until no process maps it (Linux: each mapping has a reference), or ``file`` is closed."""
         with self._lock:
             self._idle.append((file, bo))
-            count, total = len(self._idle), sum(bo.size for _, bo in self._idle)
-        if count >= _IDLE_OBJECTS or total >= _IDLE_BYTES:
+            self._idle_bytes += bo.size
+            due = len(self._idle) >= self._look_at or self._idle_bytes >= self._look_at_bytes
+        if due:
             self.sweep()
 
     def sweep(self) -> None:
         """Lets go of closed BOs that no process maps."""
         with self._lock:
             idle, self._idle = self._idle, []
+            self._idle_bytes = 0
             mounts = set(self._mounts)
         if not idle:
             return
@@ -66,15 +70,19 @@ class Node:
                 kept.append((file, bo))
             else:
                 file.local.function.memory.put(bo)
-        if kept:
-            with self._lock:
-                self._idle += kept
+        with self._lock:
+            self._idle += kept
+            held = sum(bo.size for _, bo in kept)
+            self._idle_bytes += held
+            # What is mapped for long is not looked at again for each BO that is closed.
+            self._look_at, self._look_at_bytes = len(kept) + _IDLE_OBJECTS, held + _IDLE_BYTES
 
     def closed(self, file: OpenFile) -> None:
         """The file is gone, and with it every mapping that was made through it."""
         with self._lock:
             gone = [bo for owner, bo in self._idle if owner is file]
             self._idle = [item for item in self._idle if item[0] is not file]
+            self._idle_bytes -= sum(bo.size for bo in gone)
         for bo in gone:
             file.local.function.memory.put(bo)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import struct
-from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from fauxdna.abi._declare import Record, Struct
@@ -65,8 +64,7 @@ class Request:
         """Changes fields of the argument."""
         assert self._structure is not None
         for name, value in values.items():
-            field = self._structure.field(name)
-            struct.pack_into("<" + field.format, self.data, self._structure.offsets[name], value)
+            struct.pack_into(self._structure.field(name).packing, self.data, self._structure.offsets[name], value)
 
     def read(self, address: int, length: int, what: str = "memory", number: int = errno.EFAULT) -> bytes:
         """``copy_from_user``; ``number`` is the errno of a bad pointer."""
@@ -97,7 +95,10 @@ class Request:
                 self.call.write(self.call.argument, bytes(self.data[: self.out_size]))
             except OSError:
                 error = errno.EFAULT
-        # A caller that was killed waits for nothing.
-        with suppress(OSError):
+        try:
             self.call.reply(error)
-        self.file.leave()
+        except OSError:
+            # A caller that was killed waits for nothing.
+            pass
+        finally:
+            self.file.leave()

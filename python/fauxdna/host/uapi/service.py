@@ -146,7 +146,8 @@ class Service:
     def _serve(self, request: Request, entry: Entry) -> None:
         error = 0
         try:
-            self._permit(request, entry)
+            if entry.permission:
+                self._permit(request, entry)
             if entry.handler(request):
                 return
         except FauxdnaError as refused:
