@@ -54,6 +54,9 @@ def vm(
         str | None, typer.Option(help="'trixie' (Debian with XRT 2.25 and fauxdna), or a folder with a user space.")
     ] = None,
     dmesg: Annotated[bool, typer.Option("--dmesg", help="Print the kernel's whole log to standard error afterwards.")] = False,
+    log: Annotated[
+        bool, typer.Option("--log", help="Print the log of device and firmware to standard error afterwards.")
+    ] = False,
     timeout: Annotated[float, typer.Option(help="Seconds that the boot, and then the command, may take.")] = 600.0,
     as_json: JsonOption = False,
 ) -> None:
@@ -104,6 +107,8 @@ def vm(
         ran = time.monotonic()
         if dmesg:
             typer.echo(machine.dmesg(), err=True)
+        for entry in machine.devices.die.log.entries() if log else ():
+            typer.echo(str(entry), err=True)
         phases = {name: round(host, 3) for name, (host, _uptime) in boot.phases.items()}
         times = {"boot_s": round(booted - begun, 3), "command_s": round(ran - booted, 3), "phases_s": phases}
         output.document({"command": command, **document, "accelerator": machine.accelerator.value, **times})

@@ -29,10 +29,10 @@ class Devices:
         self.sockets: dict[tuple[int, int], Path] = {}
         """By slot and function number."""
         self.problems: list[str] = []
-        """What went wrong beside the guest."""
+        """What went wrong beside the guest; the die's log has it too."""
         self._vfs = vfs
         with ExitStack() as undo:
-            self.die = die or undo.enter_context(LocalDie(total_vfs=SLOTS, mirror_write_index=mirror))
+            self.die = die or undo.enter_context(LocalDie(pci.bdf(0, PF_ROUTING_ID), total_vfs=SLOTS, mirror_write_index=mirror))
             self.server = undo.enter_context(VfioUserServer(self.die, on_vf_enable=self._vfs_enabled if pf else None))
             own, self._guest_end = socket.socketpair()
             undo.enter_context(own)
@@ -74,6 +74,7 @@ class Devices:
                 self._qtest.write16(ecam_address(ECAM, routing, _COMMAND), pci.COMMAND_MEMORY | pci.COMMAND_MASTER)
         except GuestError as error:
             self.problems.append(str(error))
+            self.die.log.logger(self.die.functions()[0], "vm").error(f"BARs of {count} VFs are not programmed: {error}")
 
     def _capability(self) -> SriovCapability:
         """The PF's SR-IOV capability, as the guest wrote it."""

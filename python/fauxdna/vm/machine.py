@@ -230,7 +230,9 @@ class Machine:
         agent.started()
         self._agent = agent
         try:
-            return agent.wait_ready(begun, settings.boot_seconds)
+            boot = agent.wait_ready(begun, settings.boot_seconds)
+            boot.problems += devices.problems
+            return boot
         except Ended:
             raise self._died("the guest ended while it booted") from None
 

@@ -67,8 +67,9 @@ class ModuleTree:
         path = self._paths.get(name)
         if path is None:
             needed = f", which {seen[-1]} needs," if seen else ""
+            place = f"not under {self.folder} and not built in" if self.folder else "needed, and no modules were given"
             raise NotFound(
-                f"kernel module {name}{needed} is not under {self.folder} and not built in",
+                f"kernel module {name}{needed} is {place}",
                 "build it (CONFIG_DRM_ACCEL_AMDXDNA and what it selects), and give the folder with --modules",
             )
         if name in seen:
