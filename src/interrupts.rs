@@ -12,6 +12,9 @@ struct Vector {
     eventfd: Option<OwnedFd>,
     masked: bool,
     pending: bool,
+    /// Every so many interrupts one is lost; 0: none.
+    lose: u64,
+    raised: u64,
 }
 
 /// A function's MSI-X vectors. A vector without an eventfd, or a masked one, remembers one interrupt as pending.
@@ -62,8 +65,21 @@ impl Interrupts {
     /// Raises `vector`.
     pub fn trigger(&self, vector: usize) -> Result<()> {
         let mut state = self.vector(vector)?;
+        if state.lose != 0 {
+            state.raised += 1;
+            if state.raised.is_multiple_of(state.lose) {
+                return Ok(());
+            }
+        }
         state.pending = true;
         deliver(&mut state);
+        Ok(())
+    }
+
+    /// Loses every `every`th interrupt of `vector` from now on, as a fault to be tested; 0 loses none.
+    pub fn lose(&self, vector: usize, every: u64) -> Result<()> {
+        let mut state = self.vector(vector)?;
+        (state.lose, state.raised) = (every, 0);
         Ok(())
     }
 

@@ -54,6 +54,9 @@ class Interrupts:
     def trigger(self, vector: int) -> None:
         """Raises the interrupt."""
 
+    def lose(self, vector: int, every: int) -> None:
+        """Loses every ``every``th interrupt from now on, 0 none: for tests of what a driver does then."""
+
     def clear(self, vector: int) -> None:
         """Forgets an interrupt that was not delivered, as a reset does."""
 
@@ -256,6 +259,12 @@ class Engine:
 
     def set_force_preempt(self, context: int, forced: bool) -> None:
         """Whether each of the context's packets is preempted at its first PREEMPT."""
+
+    def set_failing(self, context: int, every: int, reason: int) -> None:
+        """Ends every ``every``th packet with an error of this reason (``ContextError``) instead of running it; 0 ends none.
+
+        For tests of what a driver does then.
+        """
 
     def read_array(self, context: int, address: int, words: int) -> bytes:
         """Registers or memory of the context's tiles, as a debugger reads them; ``address`` counts columns from its first.

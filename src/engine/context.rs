@@ -45,6 +45,13 @@ pub struct Context {
     work: Work,
 }
 
+/// Packets that end with an error without having run.
+struct Failing {
+    every: u64,
+    reason: u32,
+    seen: u64,
+}
+
 struct Work {
     placement: Placement,
     queue: Option<Queue>,
@@ -69,6 +76,7 @@ struct Work {
     log_always: bool,
     /// Each packet is preempted at its first PREEMPT.
     force_preempt: bool,
+    failing: Option<Failing>,
 }
 
 impl Context {
@@ -94,6 +102,7 @@ impl Context {
             log: None,
             log_always: false,
             force_preempt: false,
+            failing: None,
         };
         Self {
             reader: space.reader(),
@@ -186,6 +195,11 @@ impl Context {
         self.work.log = (!buffers.is_empty()).then(|| Box::new(UcLog::new(buffers)));
         self.work.log_always = always;
         self.work.machine.set_log(!buffers.is_empty());
+    }
+
+    /// Ends every `every`th packet with an error of this reason instead of running it, as a fault to be tested; 0 ends none.
+    pub fn set_failing(&mut self, every: u64, reason: u32) {
+        self.work.failing = (every != 0).then_some(Failing { every, reason, seen: 0 });
     }
 
     /// Whether each packet is preempted at its first PREEMPT.
@@ -307,6 +321,7 @@ impl Work {
             return self.finish(host, packet.completion, completion_state::ABORT).map(|()| true);
         }
         let word = match &packet.request {
+            _ if self.fails() => self.fail(sequence),
             Ok(Request::Exec(starts)) => {
                 let since = self.machine.now();
                 match starts
@@ -442,6 +457,22 @@ impl Work {
         }
         self.interrupt();
         Ok(())
+    }
+
+    /// Whether a fault was asked for that hits this packet.
+    fn fails(&mut self) -> bool {
+        self.failing.as_mut().is_some_and(|failing| {
+            failing.seen += 1;
+            failing.seen.is_multiple_of(failing.every)
+        })
+    }
+
+    fn fail(&mut self, sequence: u64) -> u32 {
+        self.errors += 1;
+        self.explain(format!("packet {sequence}: an error was injected"));
+        let word = error_word(self.failing.as_ref().map_or(0, |failing| failing.reason), 0);
+        self.failure = Some(Failure::now(word));
+        word
     }
 
     fn ucs(&self) -> usize {

@@ -127,6 +127,10 @@ impl Engine {
         Ok(py.detach(|| self.0.with(context, |context| context.set_force_preempt(forced)))?)
     }
 
+    fn set_failing(&self, py: Python<'_>, context: u64, every: u64, reason: u32) -> PyResult<()> {
+        Ok(py.detach(|| self.0.with(context, |context| context.set_failing(every, reason)))?)
+    }
+
     fn read_array<'py>(&self, py: Python<'py>, context: u64, address: u32, words: usize) -> PyResult<Bound<'py, PyBytes>> {
         let mut read = vec![0; words.min(ARRAY_ACCESS_MAX)];
         let bytes = py.detach(|| {

@@ -80,6 +80,10 @@ impl Interrupts {
         Ok(self.0.trigger(vector)?)
     }
 
+    fn lose(&self, vector: usize, every: u64) -> PyResult<()> {
+        Ok(self.0.lose(vector, every)?)
+    }
+
     fn clear(&self, vector: usize) -> PyResult<()> {
         Ok(self.0.clear(vector)?)
     }

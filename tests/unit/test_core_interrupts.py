@@ -117,3 +117,21 @@ def test_vectors_are_bounded() -> None:
     for call in (interrupts.trigger, interrupts.pending, lambda vector: interrupts.mask(vector, True)):
         with pytest.raises(OSError, match="vector 2 does not exist"):
             call(2)
+
+
+def test_every_third_interrupt_is_lost_on_request() -> None:
+    interrupts = Interrupts(2)
+    eventfd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+    try:
+        interrupts.set(0, eventfd)
+        interrupts.lose(0, 3)
+        for _ in range(9):
+            interrupts.trigger(0)
+        assert os.eventfd_read(eventfd) == 9 - 9 // 3
+        interrupts.lose(0, 0)
+        interrupts.trigger(0)
+        assert os.eventfd_read(eventfd) == 1
+        with pytest.raises(OSError, match="vector 2"):
+            interrupts.lose(2, 1)
+    finally:
+        os.close(eventfd)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from threading import RLock
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
@@ -12,6 +12,7 @@ from fauxdna.abi import array, pci
 from fauxdna.firmware import Image, development_public_key
 from fauxdna.log import Log
 
+from .faults import Fault, Faults
 from .firmware import ManagementFirmware
 from .function import Function
 from .pf import PfBlocks, PhysicalFunction
@@ -31,6 +32,7 @@ class Die:
         root_key: Whose firmware the PSP accepts; the development key by default.
         log: Where device and firmware write; a new one by default.
         engine: What runs contexts; a new one by default.
+        faults: What goes wrong, in tests of drivers.
     """
 
     def __init__(
@@ -42,6 +44,7 @@ class Die:
         root_key: Ed25519PublicKey | None = None,
         log: Log | None = None,
         engine: _core.Engine | None = None,
+        faults: Iterable[Fault] = (),
     ) -> None:
         self.columns = columns
         self.log = Log() if log is None else log
@@ -58,15 +61,34 @@ class Die:
         self._domain = int(bdf.split(":")[0], 16)
         self.vfs: list[VirtualFunction] = []
         self.pf = PhysicalFunction(bdf, total_vfs, self, self.log, self.lock)
-        services = PspServices(self.pf.read_physical, self._start_firmware, self._stop_firmware, lambda: self.power.on)
+        self._faults = Faults((), self.lock)
+        services = PspServices(
+            self.pf.read_physical,
+            self._start_firmware,
+            self._stop_firmware,
+            lambda: self.power.on,
+            lambda kind, image: self._faults.tamper(kind, image),
+        )
         self.psp = Psp(services, root_key or development_public_key(), self.log.logger(bdf, "psp"))
         smu = Smu(self.power, self._power_off, self.log.logger(bdf, "smu"))
         self.pf.attach(PfBlocks(self.psp, smu))
+        self.inject(faults)
 
     def functions(self) -> dict[str, Function]:
         """The functions that are on the bus now, by BDF, the PF first."""
         with self.lock:
             return {function.bdf: function for function in (self.pf, *self.vfs)}
+
+    def inject(self, faults: Iterable[Fault]) -> None:
+        """These faults, in place of earlier ones, happen from now on."""
+        with self.lock:
+            self._faults = Faults(faults, self.lock)
+            for function in self.functions().values():
+                self._spoil(function)
+            if self.firmware is not None:
+                self.firmware.state.fail_packets(*self._faults.failing_packets())
+            for fault in self._faults.faults:
+                self.pf.log.warning(f"fault {fault} is injected")
 
     def vf_bdf(self, index: int) -> str:
         """Name of VF ``index`` (from 0), whether it is enabled or not."""
@@ -86,6 +108,7 @@ class Die:
                 memory_space=self.pf.vf_memory_enabled,
                 kick=self.engine.kick,
             )
+            self._spoil(vf)
             self.on_vf(vf)
             self.vfs.append(vf)
             self._vf_appears(vf)
@@ -121,6 +144,7 @@ class Die:
 
     def _start_firmware(self, npu: Image, cert: Image) -> None:
         self.firmware = ManagementFirmware(npu, cert, self.pf, self.engine, self.power, self.columns, self.log)
+        self.firmware.state.fail_packets(*self._faults.failing_packets())
         for vf in self.vfs:
             self.firmware.vf_appeared(vf)
 
@@ -128,6 +152,13 @@ class Die:
         if self.firmware is not None:
             self.firmware.stop()
             self.firmware = None
+
+    def _spoil(self, function: Function) -> None:
+        """Gives a function the faults that are for it."""
+        is_pf = function is self.pf
+        function.mailbox.faults = self._faults.mailbox(is_pf=is_pf)
+        for vector, every in self._faults.lost_interrupts(is_pf=is_pf).items():
+            function.interrupts.lose(vector, every)
 
     def _power_off(self) -> None:
         """Without power, firmware and its images are gone."""

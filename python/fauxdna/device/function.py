@@ -53,6 +53,7 @@ class Function(ABC):
         self._bar_sizes = bar_sizes
         self._blocks: dict[int, RegisterBlock] = {bars.MAILBOX_BAR: self.mailbox, bars.MSIX_BAR: self.msix}
         self._removed = False
+        self._absent = False
 
     @abstractmethod
     def before_reset(self) -> None:
@@ -80,6 +81,11 @@ class Function(ABC):
         """A removed function reads all ones."""
         return self._removed
 
+    @property
+    def unplugged(self) -> bool:
+        """An unplugged function reads all ones, until it is plugged in again."""
+        return self._absent
+
     def region_info(self, region: Region) -> RegionInfo:
         """See :class:`fauxdna.bus.Bus`."""
         size = self._size(region)
@@ -94,7 +100,7 @@ class Function(ABC):
         """See :class:`fauxdna.bus.Bus`."""
         with self.lock:
             self.check(region, offset, length)
-            if self._removed:
+            if self._removed or self._absent:
                 return bytes([pci.DEVICE_ABSENT]) * length
             if region == Region.CONFIG:
                 return self.config.read(offset, length)
@@ -109,7 +115,7 @@ class Function(ABC):
         """See :class:`fauxdna.bus.Bus`."""
         with self.lock:
             self.check(region, offset, len(data))
-            if self._removed:
+            if self._removed or self._absent:
                 return
             if region == Region.CONFIG:
                 self._write_config(offset, data)
@@ -194,6 +200,26 @@ class Function(ABC):
             self.sram.borrow(sram)
             self.space = space
 
+    def unplug(self) -> None:
+        """Surprise removal: what it had ends, reads give all ones and writes are dropped, in mapped memory too."""
+        with self.lock:
+            if self._removed or self._absent:
+                return
+            self._reset()
+            self.sram.write(0, bytes([pci.DEVICE_ABSENT]) * self.sram.size)
+            self._absent = True
+            self.log.warning("unplugged")
+
+    def plug(self) -> None:
+        """Is there again after :meth:`unplug`, as after power-up. The host's DMA mappings and eventfds are kept."""
+        with self.lock:
+            if self._removed or not self._absent:
+                return
+            self._absent = False
+            self._reset()
+            self.enable_memory()
+            self.log.info("plugged in")
+
     def enable_memory(self) -> None:
         """The BARs answer, as VFIO has it when a function is opened. Bus mastering is the driver's to switch on."""
         with self.lock:
@@ -202,7 +228,7 @@ class Function(ABC):
     def reset(self) -> None:
         """See :class:`fauxdna.bus.Bus`. As in VFIO, the host's settings in configuration space and masks outlive the reset."""
         with self.lock:
-            if self._removed:
+            if self._removed or self._absent:
                 return
             saved = self.config.snapshot()
             masked = [self.msix.masked(vector) for vector in range(bars.MSIX_VECTORS)]

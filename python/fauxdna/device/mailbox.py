@@ -15,6 +15,7 @@ from fauxdna.abi._declare import Record
 from fauxdna.abi.messages import STATUS_RESPONSE, Protocol, Status
 from fauxdna.log import Logger
 
+from .faults import MailboxFaults
 from .sram import Sram
 
 Handler = Callable[[int, bytes], bytes]
@@ -45,7 +46,11 @@ class Mailbox:
         self._log = logger
         self._registers = dict.fromkeys((bars.X2I_TAIL, bars.X2I_HEAD, bars.I2X_TAIL, bars.I2X_HEAD), 0)
         self._handler: Handler | None = None
+        self.faults: MailboxFaults | None = None
+        """What goes wrong here, in tests of drivers."""
         self._waiting: bytes | None = None
+        self._held: object | None = None
+        """While an answer is late: which one."""
         self._halted = False
 
     @property
@@ -78,7 +83,7 @@ class Mailbox:
     def stop(self) -> None:
         """Answers no more: ``valid`` reads 0 and the registers read 0."""
         self._handler = None
-        self._waiting = None
+        self._waiting = self._held = None
         self._halted = False
         self._registers = dict.fromkeys(self._registers, 0)
         self._sram.write(bars.MAILBOX_INFO_OFFSET, bytes(bars.MAILBOX_INFO.size))
@@ -92,6 +97,9 @@ class Mailbox:
         if offset not in _WRITABLE:
             return
         self._registers[offset] = value
+        self._go_on()
+
+    def _go_on(self) -> None:
         if self._handler is None or self._halted:
             return
         try:
@@ -109,6 +117,10 @@ class Mailbox:
             message = self._take(tail)
             if message is None:
                 return
+            if self.faults is not None and self.faults.swallows(message.header.opcode):
+                self._log.warning(f"opcode {message.header.opcode:#x} is not worked: mailbox-silent")
+                self._registers[bars.X2I_HEAD] = message.end
+                continue
             response = self._answer(handler, message)
             if self._handler is not handler:
                 return  # The message ended this mailbox's firmware.
@@ -120,6 +132,23 @@ class Mailbox:
                 opcode=message.header.opcode,
             )
             self._waiting += response
+            if self.faults is not None:
+                self._hold(self.faults, message.header.opcode)
+
+    def _hold(self, faults: MailboxFaults, opcode: int) -> None:
+        """Answers later if a fault says so; until then requests stay in the ring."""
+        seconds = faults.delay(opcode)
+        if not seconds:
+            return
+        held = self._held = object()
+
+        def release() -> None:
+            if self._held is held:
+                self._held = None
+                self._go_on()
+
+        self._log.warning(f"opcode {opcode:#x} is answered in {seconds:g} s: mailbox-slow")
+        faults.later(seconds, release)
 
     def _take(self, tail: int) -> _Message | None:
         """The next message, copied out of the ring before anything in it is judged; ``None`` if there is none."""
@@ -160,6 +189,8 @@ class Mailbox:
         """Puts the answer that waits into the i2x ring; false if there is no room until the host takes some."""
         if self._waiting is None:
             return True
+        if self._held is not None:
+            return False
         size = len(self._waiting)
         tail = self._registers[bars.I2X_TAIL]
         head = self._registers[bars.I2X_HEAD]

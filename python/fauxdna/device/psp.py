@@ -18,14 +18,16 @@ from fauxdna.log import Logger
 class PspServices:
     """What the PSP needs of its die.
 
-    ``read_memory`` is DMA: address and length to bytes, or ``OSError``. ``start`` runs two verified images and raises
-    :class:`FirmwareError` if they can't run; ``stop`` ends them. ``powered`` says whether the NPU has power.
+    ``read_memory`` is DMA: address and length to bytes, or ``OSError``; ``tamper`` is what happens to an image on its way.
+    ``start`` runs two verified images and raises :class:`FirmwareError` if they can't run; ``stop`` ends them. ``powered`` says
+    whether the NPU has power.
     """
 
     read_memory: Callable[[int, int], bytes]
     start: Callable[[Image, Image], None]
     stop: Callable[[], None]
     powered: Callable[[], bool]
+    tamper: Callable[[FirmwareKind, bytes], bytes] = lambda _kind, image: image
 
 
 class _Refused(Exception):
@@ -112,7 +114,7 @@ class Psp:
     def _load(self, kind: FirmwareKind, address: int, size: int) -> Image:
         """Copies the image once and judges the copy: the host may change its memory meanwhile."""
         try:
-            data = self._services.read_memory(address, size)
+            data = self._services.tamper(kind, self._services.read_memory(address, size))
         except OSError as error:
             raise _Refused(
                 PspResponse.CANCEL, f"{kind.name.lower()} image at {address:#x}, {size} bytes, can't be read: {error.strerror}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
@@ -13,6 +13,7 @@ from fauxdna.abi import array, bars, pci
 from fauxdna.bus import BusError
 from fauxdna.bus.local import LocalBus, Served
 from fauxdna.device import Die
+from fauxdna.device.faults import Fault
 from fauxdna.device.function import Function
 from fauxdna.log import Log
 
@@ -32,6 +33,7 @@ class LocalDie:
         cpu: The host CPU to pin the engine's thread to.
         mirror_write_index: Show write_index of a padded queue header where Linux 7.2 looks for it too: the bridge between
             XRT 2.25 and that kernel.
+        faults: What goes wrong, in tests of drivers.
     """
 
     def __init__(
@@ -45,12 +47,13 @@ class LocalDie:
         pace: str = "fast",
         cpu: int | None = None,
         mirror_write_index: bool = True,
+        faults: Iterable[Fault] = (),
     ) -> None:
         self.engine = _core.Engine(columns, pace=pace, cpu=cpu, mirror=mirror_write_index)
         """What runs the die's contexts: for reports and traces, which are not on the bus."""
         self.total_vfs = total_vfs
         """VFs that can be enabled."""
-        self._die = Die(bdf, columns=columns, total_vfs=total_vfs, root_key=root_key, log=log, engine=self.engine)
+        self._die = Die(bdf, columns=columns, total_vfs=total_vfs, root_key=root_key, log=log, engine=self.engine, faults=faults)
         self._open: dict[str, Served] = {}
         self._slots: dict[str, Slot] = {}
         self._watchers: list[Callable[[int], None]] = []
@@ -130,6 +133,26 @@ class LocalDie:
             self.engine.move_doorbell(engine_context, fd, offset)
         except OSError as error:
             raise BusError(error.errno, f"doorbell of context {context} of {bdf}: {error.strerror}") from error
+
+    def inject(self, *faults: Fault) -> None:
+        """These faults, in place of earlier ones, happen from now on; none: all is well again."""
+        self._die.inject(faults)
+
+    def unplug(self, bdf: str) -> None:
+        """Surprise removal: the function reads all ones. A PF takes its VFs along. ``ENODEV`` if it is not there."""
+        with self._die.lock:
+            (self._slots.get(bdf) or self._function(bdf)).unplug()
+
+    def plug(self, bdf: str) -> None:
+        """The function is there again, as after power-up; the PF comes without VFs."""
+        with self._die.lock:
+            (self._slots.get(bdf) or self._function(bdf)).plug()
+
+    def _function(self, bdf: str) -> Function:
+        function = self._die.functions().get(bdf)
+        if function is None:
+            raise BusError(errno.ENODEV, f"no function {bdf}; there are {', '.join(self.functions())}")
+        return function
 
     def cost(self, bdf: str, context: int, sequence: int) -> dict[str, int]:
         """What packet ``sequence`` of a context cost; nothing for one that is not among the newest or whose context has gone."""

@@ -82,6 +82,8 @@ def create_hw_context(request: Request) -> bytes:
     firmware.contexts_made += 1
     request.counters.contexts += 1
     vf.contexts[slot + 1] = Context(handle, slot, column, columns)
+    if firmware.failing[0]:
+        firmware.engine.set_failing(handle, *firmware.failing)
     if firmware.preempts(vf):
         firmware.engine.set_force_preempt(handle, True)
     firmware.follow_modes()

@@ -137,6 +137,8 @@ class FirmwareState:
     vfs: dict[int, VfState] = field(default_factory=dict)
     partitions_made: int = 0
     contexts_made: int = 0
+    failing: tuple[int, int] = (0, 0)
+    """Every how many packets one fails, and why; see :meth:`fail_packets`."""
     counters: Counters = field(default_factory=Counters)
     """Of the PF."""
     config: dict[RuntimeConfig, int] = field(default_factory=dict)
@@ -164,6 +166,13 @@ class FirmwareState:
             if vf.contexts or vf.power_mode is not PowerMode.DEFAULT
         ]
         self.power.override(max(wanted) if wanted else None)
+
+    def fail_packets(self, every: int, reason: int) -> None:
+        """Every ``every``th packet of each context, present and future, ends with an error of this reason; 0: none."""
+        self.failing = (every, reason)
+        for vf in self.vfs.values():
+            for context in vf.contexts.values():
+                self.engine.set_failing(context.handle, every, reason)
 
     def close_vfs(self) -> None:
         """Serves no VF any more."""

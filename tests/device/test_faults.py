@@ -1,0 +1,202 @@
+"""Faults injected into the device, and what our driver makes of each: errnos of docs/errors.md."""
+
+from __future__ import annotations
+
+import errno
+import time
+from collections.abc import Iterator
+
+import pytest
+from _doors import HandMadeQueue
+
+from fauxdna.accel.machine import Machine
+from fauxdna.bus import Region
+from fauxdna.device.faults import Faults
+from fauxdna.driver import Pf, Vf, probe
+from fauxdna.errors import DeviceError, DeviceTimeout, FirmwareRefused, InvalidArgument, MessageRefused
+from fauxdna.firmware import build_images
+from fauxdna.serve import Fault, FaultKind, LocalDie
+
+IMAGES = build_images()
+PF, VF = "0000:05:00.0", "0000:05:00.1"
+TILE_INFO = 0x30006
+
+
+def image(path: str) -> bytes:
+    return IMAGES[path.rpartition("/")[2]]
+
+
+@pytest.fixture
+def die() -> Iterator[LocalDie]:
+    with LocalDie() as die:
+        yield die
+
+
+@pytest.fixture
+def host(die: LocalDie) -> Iterator[Machine]:
+    with Machine(die, image, kick_fd=die.kick_fd, telemetry=die) as host:
+        yield host
+
+
+def works(host: Machine) -> bool:
+    """A packet on the VF's node completes."""
+    with host.open() as file:
+        queue = HandMadeQueue(file, padded=False)
+        sequence = queue.put()
+        file.wait_cmd(queue.handle, sequence, 5000)
+        word = queue.completion(sequence)
+        queue.close()
+    return word == 4
+
+
+@pytest.mark.parametrize("text", ["mailbox-silent", "lost-interrupt:vector=3,every=2", "context-error:every=10,reason=4"])
+def test_a_fault_is_written_as_it_is_read(text: str) -> None:
+    assert str(Fault.parse(text)) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "remedy"),
+    [
+        ("fire", "mailbox-silent"),
+        ("mailbox-slow:vector=1", "on, opcode, ms"),
+        ("lost-interrupt:vector=8", "0 to 7"),
+        ("lost-interrupt:every=0", "1 to"),
+        ("lost-interrupt:every=often", "1 to"),
+        ("mailbox-silent:on=die", "all, pf, vf"),
+        ("firmware-tampered:image=gpu", "npu, cert"),
+    ],
+)
+def test_what_is_no_fault_is_refused_with_a_remedy(text: str, remedy: str) -> None:
+    with pytest.raises(InvalidArgument) as refused:
+        Fault.parse(text)
+    assert remedy in refused.value.remedy
+
+
+@pytest.mark.parametrize("name", ["npu", "cert"])
+def test_the_psp_refuses_tampered_firmware(name: str) -> None:
+    with LocalDie(faults=[Fault.parse(f"firmware-tampered:image={name}")]) as die:
+        with pytest.raises(FirmwareRefused) as refused:
+            probe(die.open(PF), PF, image)
+        assert refused.value.errno == errno.EIO
+        assert f"{name} image: signature does not match" in str([str(entry) for entry in die.log.entries()])
+        die.inject()
+        pf = probe(die.open(PF), PF, image)
+        pf.close()
+
+
+def test_a_silent_mailbox_times_out_and_a_fresh_probe_works(die: LocalDie) -> None:
+    pf = probe(die.open(PF), PF, image)
+    assert isinstance(pf, Pf)
+    pf.sriov_configure(1)
+    die.inject(Fault.parse(f"mailbox-silent:on=vf,opcode={TILE_INFO:#x},after=1"))
+    vf = probe(die.open(VF), VF)
+    assert isinstance(vf, Vf)
+    # The first was answered, the second is not; other messages are.
+    pending = vf.management.send("AIE_TILE_INFO")
+    with pytest.raises(DeviceTimeout) as late:
+        pending.wait(0.05)
+    assert late.value.errno == errno.ETIME
+    vf.close()
+    die.inject()
+    vf = probe(die.open(VF), VF)
+    vf.management.call("AIE_TILE_INFO")
+    vf.close()
+    pf.close()
+
+
+def test_slow_firmware_is_waited_for_and_others_do_not_wait(die: LocalDie) -> None:
+    pf = probe(die.open(PF), PF, image)
+    assert isinstance(pf, Pf)
+    pf.sriov_configure(2)
+    vfs = [probe(die.open(f"0000:05:00.{number}"), f"vf{number}") for number in (1, 2)]
+    die.inject(Fault.parse("mailbox-slow:ms=300,on=vf"))
+    first, second = (vf.management.send("AIE_TILE_INFO") for vf in vfs)
+    began = time.monotonic()
+    # The PF answers at once while both VFs' firmware takes its time.
+    with pytest.raises(MessageRefused):
+        pf.management.finish(pf.management.send("ATTACH_WORK_BUFFER"), 0.25)
+    assert first.response is None
+    first.wait(5)
+    second.wait(5)
+    assert time.monotonic() - began >= 0.25
+    for vf in vfs:
+        vf.close()
+    pf.close()
+
+
+def test_a_mailbox_that_is_reset_forgets_a_late_answer(die: LocalDie) -> None:
+    pf = probe(die.open(PF), PF, image)
+    die.inject(Fault.parse("mailbox-slow:ms=50"))
+    pf.management.send("ATTACH_WORK_BUFFER", buffer_size=0)
+    pf.close()
+    die.inject()
+    time.sleep(0.1)
+    pf = probe(die.open(PF), PF, image)
+    pf.close()
+
+
+def test_a_lost_interrupt_costs_a_wait_its_whole_time_and_no_result(host: Machine, die: LocalDie) -> None:
+    with host.open() as file:
+        queue = HandMadeQueue(file, padded=False)
+        die.inject(Fault.parse("lost-interrupt:on=vf"))
+        with pytest.raises(DeviceTimeout) as late:
+            file.wait_cmd(queue.handle, 7, 10)
+        assert late.value.errno == errno.ETIME
+        sequence = queue.put()
+        # As Linux 7.2, which looks at read_index once more when its time is over.
+        file.wait_cmd(queue.handle, sequence, 200)
+        assert (queue.read_index, queue.completion(sequence)) == (1, 4)
+        die.inject()
+        sequence = queue.put()
+        file.wait_cmd(queue.handle, sequence, 5000)
+        queue.close()
+
+
+def test_every_second_packet_fails_and_the_context_goes_on(host: Machine, die: LocalDie) -> None:
+    with host.open() as file:
+        queue = HandMadeQueue(file, padded=False)
+        die.inject(Fault.parse("context-error:every=2,reason=3"))
+        words = []
+        for _ in range(4):
+            sequence = queue.put()
+            file.wait_cmd(queue.handle, sequence, 5000)
+            words.append(queue.completion(sequence))
+        # (e << 4) | 5 of an error e, docs/errors.md; 4 is completed.
+        assert words == [4, 0x35, 4, 0x35]
+        queue.close()
+    die.inject()
+    assert works(host)
+
+
+def test_an_unplugged_vf_reads_all_ones_and_comes_back(host: Machine, die: LocalDie) -> None:
+    with host.open() as file:
+        queue = HandMadeQueue(file, padded=False)
+        assert queue.completion(queue.put()) in (0, 4)
+        die.unplug(VF)
+        # The mapped doorbell page reads all ones too; nobody serves what is queued now.
+        assert bytes(queue.doorbell[:64]) == b"\xff" * 64
+        late = queue.put()
+        with pytest.raises(DeviceTimeout):
+            file.wait_cmd(queue.handle, late, 20)
+        with pytest.raises(DeviceError):
+            HandMadeQueue(file, padded=False)
+    die.plug(VF)
+
+
+def test_unplug_and_plug_again_and_again(die: LocalDie) -> None:
+    for _ in range(3):
+        with Machine(die, image, kick_fd=die.kick_fd, telemetry=die) as host:
+            assert works(host)
+            die.unplug(PF)
+            assert die.functions() == (PF,)
+        die.plug(PF)
+    with die.open(PF) as bus:
+        assert bus.region_read(Region.CONFIG, 0, 4) == bytes.fromhex("2210f217")
+
+
+def test_without_faults_nothing_is_in_the_way(die: LocalDie) -> None:
+    with Machine(die, image, kick_fd=die.kick_fd, telemetry=die):
+        functions = die._die.functions().values()
+        assert [function.mailbox.faults for function in functions] == [None, None]
+    data = IMAGES["npu.dev.sbin"]
+    assert Faults((), die._die.lock).tamper(FaultKind.FIRMWARE_TAMPERED, data) is data  # type: ignore[arg-type]
