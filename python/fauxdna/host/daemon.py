@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any, Final
 
+from fauxdna.abi.uapi_next import Level
 from fauxdna.accel.machine import Machine
 from fauxdna.driver import Function, Pf
 from fauxdna.errors import Busy, FauxdnaError, InvalidArgument, NotFound
@@ -19,6 +20,7 @@ from fauxdna.log import Log
 
 from . import _wire
 from .sandboxes import Sandbox
+from .uapi import Hub
 
 _CREDENTIALS: Final = struct.Struct("3i")
 """``struct ucred``."""
@@ -39,6 +41,7 @@ class Daemon:
         self._machines = machines
         self._log = log.logger("", _NAME)
         self._idle = idle
+        self._hub = Hub()
         self._sandboxes: set[Sandbox] = set()
         self._lock = threading.Lock()
 
@@ -65,7 +68,7 @@ class Daemon:
             functions = [self._find(name) for name in names]
             if len(files) != len(functions):
                 raise InvalidArgument(f"{len(files)} device files for {len(functions)} functions", "send one for each")
-            sandbox = Sandbox(listener, files, functions, level, self._ended)
+            sandbox = Sandbox(listener, files, functions, _level(level), self._hub, self._ended)
         except BaseException:
             for descriptor in (listener, *files):
                 os.close(descriptor)
@@ -234,6 +237,13 @@ class _Peer:
         self.user = user
         self.level = ""
         self.offered: list[str] = []
+
+
+def _level(name: str) -> Level:
+    try:
+        return Level(name)
+    except ValueError:
+        raise InvalidArgument(f"there is no UAPI '{name}'", f"use {' or '.join(Level)}") from None
 
 
 def _listen(path: str) -> socket.socket:

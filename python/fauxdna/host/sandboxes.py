@@ -6,19 +6,24 @@ import os
 import threading
 from collections.abc import Callable, Sequence
 
+from fauxdna._core import Call, Door
+from fauxdna.abi.uapi_next import Level
+from fauxdna.accel.local import LocalFile
 from fauxdna.accel.machine import Machine
+from fauxdna.driver import BackingStore
 
-from ._stub import StubDoor
+from .uapi import Hub, Service
 
 
 class Sandbox:
-    """Serves one sandbox until its last process has gone.
+    """Serves one sandbox until its last process has gone. A :class:`fauxdna.host._door.DoorHandler`.
 
     Args:
         listener: Descriptor of its seccomp listener; owned.
         files: One descriptor for each device file; owned.
         functions: What is behind each file: a machine, and the BDF of one of its functions.
-        level: The UAPI served, ``"next"`` or ``"7.2"``.
+        level: The UAPI served.
+        hub: What the sandboxes of a daemon share.
         ended: Called once, when it is over.
     """
 
@@ -27,20 +32,41 @@ class Sandbox:
         listener: int,
         files: Sequence[int],
         functions: Sequence[tuple[Machine, str]],
-        level: str,
+        level: Level,
+        hub: Hub,
         ended: Callable[[Sandbox], None],
     ) -> None:
         self.functions = [name for _, name in functions]
-        self._files = list(files)
-        self._listener = listener
+        self._places = list(functions)
+        self._descriptors = [listener, *files]
         self._ended = ended
         self._lock = threading.Lock()
         self._over = False
-        self._door = StubDoor(listener, self.close)
+        self._door: Door | None = None
+        self._level = level
+        self._service = Service(files, self._open, level=level, hub=hub)
 
     def start(self) -> None:
         """Begins to answer."""
-        self._door.start()
+        listener, *files = self._descriptors
+        # One machine serves waits without Python; programs with NPUs of several dies wait through the service.
+        machines = {id(machine): machine for machine, _ in self._places}
+        completions = next(iter(machines.values())).completions if len(machines) == 1 else None
+        self._door = Door(listener, files, self, completions=completions)
+        # The door has its own: programs must not wait for a door that has ended.
+        os.close(listener)
+
+    def call(self, call: Call) -> None:
+        """See :class:`~fauxdna.host._door.DoorHandler`."""
+        self._service.call(call)
+
+    def closed(self, client: int) -> None:
+        """See :class:`~fauxdna.host._door.DoorHandler`."""
+        self._service.closed(client)
+
+    def ended(self) -> None:
+        """See :class:`~fauxdna.host._door.DoorHandler`."""
+        self.close()
 
     def close(self) -> None:
         """Ends the service: whoever still waits gets an error. May be called twice."""
@@ -48,7 +74,11 @@ class Sandbox:
             if self._over:
                 return
             self._over = True
-        self._door.close()
-        for descriptor in (self._listener, *self._files):
-            os.close(descriptor)
+        if self._door is not None:
+            self._door.close()
+        self._service.close()
         self._ended(self)
+
+    def _open(self, index: int, store: BackingStore, pid: int) -> LocalFile:
+        machine, name = self._places[index]
+        return machine.open(bdf=name, store=store, pid=pid, level=self._level)
