@@ -33,8 +33,6 @@ _OF_THE_ROOT = ("bin", "boot", "etc", "lib", "lib32", "lib64", "libx32", "opt", 
 """What ``--root`` takes from the other root; everything else at the top stays this machine's."""
 _OF_THE_HOST = ("etc/passwd", "etc/group", "etc/hosts", "etc/resolv.conf")
 """Files that belong to the machine and its users, whatever root a program runs in."""
-_STAGE = "/tmp"
-"""Where another root is put together: any directory that every machine has. The mount is private."""
 
 
 def enter() -> None:
@@ -93,6 +91,8 @@ def change_root(root: str) -> None:
     from ``root``. The working directory stays the same.
     """
     root = os.path.realpath(root)
+    if root == "/":
+        return
     if not os.path.isdir(f"{root}/usr"):
         raise Unsupported(f"--root {root} is no Linux system: it has no /usr", "name a directory such as ./dev root makes")
     try:
@@ -102,19 +102,20 @@ def change_root(root: str) -> None:
     root_fd = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     host_fd = os.open("/", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        mount("fauxdna", _STAGE, "tmpfs", MS_NOSUID | MS_NODEV, "mode=0755")
+        # It is put together over the directory itself, which stays reachable below by its descriptor.
+        mount("fauxdna", root, "tmpfs", MS_NOSUID | MS_NODEV, "mode=0755")
         for source, names in (
             (root_fd, [name for name in os.listdir(root_fd) if name in _OF_THE_ROOT]),
             (host_fd, [name for name in os.listdir(host_fd) if name not in _OF_THE_ROOT]),
         ):
             for name in names:
-                _show(source, name, f"{_STAGE}/{name}")
+                _show(source, name, f"{root}/{name}")
         for name in _OF_THE_HOST:
-            target = f"{_STAGE}/{name}"
+            target = f"{root}/{name}"
             if os.path.isfile(f"/{name}") and os.path.isfile(target) and not os.path.islink(target):
                 mount(f"/{name}", target, "", MS_BIND)
         # pivot_root(2), NOTES: the old root is stacked under the new one, then taken away.
-        os.chdir(_STAGE)
+        os.chdir(root)
         pivot_root(".", ".")
         umount(".", MNT_DETACH)
     except OSError as error:

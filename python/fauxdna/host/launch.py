@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 FAILED = 125
 """Exit status where not the program failed but fauxdna, as env(1) and docker(1) have it."""
+_SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _MEMLOCK_ENOUGH = 256 << 20
 """Below this locked-memory limit XRT programs are warned: it locks every buffer, and 3 columns' scratch pads alone are 9 MiB."""
 
@@ -71,6 +72,8 @@ def _become(options: Options) -> NoReturn:
     _sandbox.enter()
     if options.root is not None:
         _sandbox.change_root(options.root)
+        # What the other system has comes before what lies in this user's home.
+        environment["PATH"] = f"{_SYSTEM_PATH}:{environment.get('PATH', '')}".rstrip(":")
     files = _sandbox.furnish(len(nodes), tree)
     path = find(options.program[0], environment.get("PATH", os.defpath))
     glibc = "" if options.root else _glibc()
