@@ -61,7 +61,7 @@ def main() -> None:
     kernel = pyxrt.ext.kernel(context, KERNEL)
     sizes = [tensors[name]["size"] for name in (*step["inputs"], *step["outputs"])] + [max(step["workspace"], 4)]
     buffers = [pyxrt.ext.bo(device, size) for size in sizes]
-    for name, buffer in zip(step["inputs"], buffers):
+    for name, buffer in zip(step["inputs"], buffers, strict=False):
         data = sources[name].read_bytes() if name in sources else bytes(buffer.size())
         buffer.map()[: len(data)] = data
         buffer.sync(TO_DEVICE)
@@ -74,7 +74,7 @@ def main() -> None:
     if state != pyxrt.ert_cmd_state.ERT_CMD_STATE_COMPLETED:
         sys.exit(f"the run ended as {state}")
 
-    for name, buffer in zip(step["outputs"], buffers[len(step["inputs"]) :]):
+    for name, buffer in zip(step["outputs"], buffers[len(step["inputs"]) :], strict=False):
         buffer.sync(FROM_DEVICE)
         tensor = tensors[name]
         data = bytes(buffer.map())[: length(tensor)]

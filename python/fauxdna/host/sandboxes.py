@@ -53,8 +53,11 @@ class Sandbox:
         machines = {id(machine): machine for machine, _ in self._places}
         completions = next(iter(machines.values())).completions if len(machines) == 1 else None
         self._door = Door(listener, files, self, completions=completions)
+        if completions is not None:
+            self._service.waits = self._door
         # The door has its own: programs must not wait for a door that has ended.
-        os.close(listener)
+        for descriptor in self._descriptors:
+            os.close(descriptor)
 
     def call(self, call: Call) -> None:
         """See :class:`~fauxdna.host._door.DoorHandler`."""

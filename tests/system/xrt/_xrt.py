@@ -1,0 +1,74 @@
+"""Stock XRT in the trixie root under ``fauxdna exec``, as root and as an ordinary user."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+SYSTEM = Path(__file__).parents[1]
+sys.path[:0] = [str(SYSTEM / "exec"), str(SYSTEM)]
+
+from _sandboxed import Runner  # noqa: E402
+from _trixie import TrixieRoot  # noqa: E402
+
+REPOSITORY = Path(__file__).parents[3]
+EXAMPLES = REPOSITORY / "examples"
+_ELSEWHERE = "/mnt"
+"""Where an ordinary user finds the root, which lies in root's own cache."""
+
+
+@dataclass(frozen=True)
+class Xrt:
+    """Runs programs of the trixie root on an NPU.
+
+    Attributes:
+        folder: Their working directory, which they may write to.
+    """
+
+    runner: Runner
+    root: TrixieRoot
+    folder: Path
+
+    def run(self, *command: str, options: tuple[str, ...] = (), check: bool = True) -> subprocess.CompletedProcess[str]:
+        """``fauxdna exec OPTIONS --root ROOT -- COMMAND``; with ``check`` it has to succeed."""
+        done = subprocess.run(
+            self.command(*command, options=options), capture_output=True, text=True, timeout=120, check=False, **self.place()
+        )
+        assert not check or done.returncode == 0, f"{shlex.join(command)}: {done.returncode}\n{done.stdout}\n{done.stderr}"
+        return done
+
+    def command(self, *command: str, options: tuple[str, ...] = ()) -> list[str]:
+        """The same as a command line."""
+        outer: list[str] = []
+        where = str(self.root.path)
+        if self.runner.prefix:
+            script = f'mount --bind "$0" {_ELSEWHERE} && exec "$@"'
+            outer += ["unshare", "--mount", "sh", "-c", script, where]
+            where = _ELSEWHERE
+        return [*outer, *self.runner.command("exec", "--quiet", "--root", where, *options, "--", *command)]
+
+    def place(self) -> dict[str, object]:
+        """Working directory and environment for ``subprocess``."""
+        return {"cwd": self.folder, "env": self.runner.environment | {"HOME": str(self.folder)}}
+
+    def add(self, name: str, data: bytes | str) -> str:
+        """A file in the working directory; gives its name."""
+        path = self.folder / name
+        path.write_bytes(data.encode() if isinstance(data, str) else data)
+        path.chmod(0o755)
+        return name
+
+    def example(self, name: str) -> str:
+        """An example program of this repository, where an ordinary user may read it."""
+        shutil.copy(EXAMPLES / "xrt" / name, self.folder)
+        os.chmod(self.folder / name, 0o755)
+        return name
+
+    def read(self, name: str) -> bytes:
+        """What a program wrote."""
+        return (self.folder / name).read_bytes()

@@ -1,0 +1,121 @@
+"""One artifact: a model's ELF gives the same bytes through XRT as through ``fauxdna run``."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from _xrt import Xrt
+from conftest import Small
+
+from fauxdna.artifact.program import ArrayStep
+
+pytestmark = pytest.mark.trixie
+
+
+def prepare(xrt: Xrt, small: Small) -> ArrayStep:
+    step = small.step
+    assert isinstance(step, ArrayStep)
+    small.program.save(xrt.folder / "small.program")
+    xrt.add("model.elf", step.elf)
+    xrt.add("x.bin", small.x.tobytes())
+    (xrt.folder / "small.program").chmod(0o755)
+    return step
+
+
+def test_pyxrt(xrt: Xrt, small: Small) -> None:
+    prepare(xrt, small)
+    xrt.run("python3", xrt.example("run_model.py"), "small.program", "--input", "x=x.bin", "--output", "y=y.bin")
+    assert xrt.read("y.bin") == small.y
+
+
+def test_c_plus_plus(xrt: Xrt, small: Small) -> None:
+    step = prepare(xrt, small)
+    source = xrt.example("run_model.cpp")
+    xrt.run("g++", "-std=c++17", "-Wall", "-Wextra", "-Werror", source, "-o", "run_model", "-lxrt_coreutil")
+    xrt.run("./run_model", "model.elf", "in:x.bin", f"out:y.bin:{len(small.y)}", f"work:{step.workspace}")
+    assert xrt.read("y.bin") == small.y
+
+
+def test_xrt_runner(xrt: Xrt, small: Small) -> None:
+    step = prepare(xrt, small)
+    buffers = [("x", "input", small.x.nbytes), ("y", "output", len(small.y)), ("work", "internal", step.workspace)]
+    recipe = {
+        "version": "1.0",
+        "header": {"programs": ["model.elf"]},
+        "resources": {
+            "buffers": [{"name": name, "type": kind, "size": size} for name, kind, size in buffers],
+            "kernels": [{"name": "k", "instance": "DPU:inst0"}],
+        },
+        "execution": {"runs": [{"name": "k", "arguments": [{"name": b[0], "argidx": at} for at, b in enumerate(buffers)]}]},
+    }
+    profile = {
+        "version": "1.0",
+        "bindings": [
+            {"name": "x", "size": small.x.nbytes, "init": {"file": "x.bin"}},
+            {"name": "y", "size": len(small.y), "validate": {"file": "golden.bin"}},
+        ],
+        "execution": {"iterations": 20, "iteration": {"wait": True, "validate": True}},
+    }
+    xrt.add("recipe.json", json.dumps(recipe))
+    xrt.add("profile.json", json.dumps(profile))
+    command = ("xrt-runner", "--recipe", "recipe.json", "--profile", "profile.json", "--report")
+    xrt.add("golden.bin", small.y)
+    assert '"iterations": 20' in xrt.run(*command).stdout
+    xrt.add("golden.bin", bytes([small.y[0] ^ 1]) + small.y[1:])
+    assert xrt.run(*command, check=False).returncode != 0
+
+
+def test_our_own_runtime_through_the_ioctl_door(xrt: Xrt, small: Small) -> None:
+    """The runtime over real ioctls, which the door answers: outside the root, by this machine's Python."""
+    prepare(xrt, small)
+    command = xrt.runner.command("run", "--device", "/dev/accel/accel0", "small.program", "-i", "x=x.bin", "-o", "y=y.bin")
+    done = xrt.runner.run("--", *command[len(xrt.runner.prefix) :], cwd=xrt.folder)
+    assert done.returncode == 0, done.stderr
+    assert xrt.read("y.bin") == small.y
+
+
+RUN_LIST = """
+import sys, pyxrt
+device = pyxrt.device(0)
+context = pyxrt.hw_context(device, pyxrt.elf("model.elf"))
+kernel = pyxrt.ext.kernel(context, "DPU:inst0")
+runs, outputs = pyxrt.runlist(context), []
+keep = []
+for index in range(int(sys.argv[1])):
+    buffers = [pyxrt.ext.bo(device, int(size)) for size in sys.argv[2:]]
+    data = open("x.bin", "rb").read()
+    buffers[0].map()[: len(data)] = data
+    run = pyxrt.run(kernel)
+    for at, buffer in enumerate(buffers):
+        run.set_arg(at, buffer)
+    runs.add(run)
+    keep.append((run, buffers))
+    outputs.append(buffers[1])
+for _ in range(3):
+    runs.execute()
+    runs.wait()
+with open("y.bin", "wb") as file:
+    for output in outputs:
+        file.write(bytes(output.map()))
+"""
+
+
+@pytest.mark.parametrize("count", [1, 2, 24])
+def test_run_lists(xrt: Xrt, small: Small, count: int) -> None:
+    step = prepare(xrt, small)
+    sizes = [str(size) for size in (small.x.nbytes, len(small.y), step.workspace)]
+    xrt.run("python3", "-c", RUN_LIST, str(count), *sizes)
+    assert xrt.read("y.bin") == small.y * count
+
+
+def test_a_program_built_elsewhere_is_named(xrt: Xrt, small: Small) -> None:
+    """A binary of the newer root on this machine: the sentence says which glibc, and --root."""
+    if Path("/usr/lib/x86_64-linux-gnu/libxrt_coreutil.so.2").exists():
+        pytest.skip("XRT is installed on this machine")
+    shutil.copy(xrt.root.path / "usr/bin/xrt-runner", xrt.folder)
+    done = xrt.runner.run("--", "./xrt-runner", cwd=xrt.folder)
+    assert done.returncode in (126, 127)
+    assert "--root DIRECTORY" in done.stderr
