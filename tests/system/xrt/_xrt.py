@@ -10,16 +10,25 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-SYSTEM = Path(__file__).parents[1]
-sys.path[:0] = [str(SYSTEM / "exec"), str(SYSTEM)]
+import numpy as np
+import numpy.typing as npt
 
-from _sandboxed import Runner  # noqa: E402
+SYSTEM = Path(__file__).parents[1]
+EXAMPLES = Path(__file__).parents[3] / "examples"
+sys.path[:0] = [str(EXAMPLES), str(SYSTEM / "exec"), str(SYSTEM)]
+
+import run_a_model  # noqa: E402
+from _sandboxed import Runner, as_root, as_user  # noqa: E402
 from _trixie import TrixieRoot  # noqa: E402
 
-REPOSITORY = Path(__file__).parents[3]
-EXAMPLES = REPOSITORY / "examples"
+import fauxdna  # noqa: E402
+from fauxdna.artifact.program import Program  # noqa: E402
+
 _ELSEWHERE = "/mnt"
 """Where an ordinary user finds the root, which lies in root's own cache."""
+
+
+__all__ = ["Small", "TrixieRoot", "Xrt", "as_root", "as_user"]
 
 
 @dataclass(frozen=True)
@@ -72,3 +81,16 @@ class Xrt:
     def read(self, name: str) -> bytes:
         """What a program wrote."""
         return (self.folder / name).read_bytes()
+
+
+class Small:
+    """A small model of two convolutions, an input, and the output that ``fauxdna run`` gives."""
+
+    def __init__(self, columns: int) -> None:
+        rng = np.random.default_rng(0)
+        samples = [{"x": rng.normal(size=run_a_model.SHAPE).astype(np.float32)} for _ in range(4)]
+        self.program: Program = fauxdna.compile(run_a_model.model(rng), calibration=samples, columns=columns)
+        self.x: npt.NDArray[np.float32] = samples[0]["x"]
+        with fauxdna.open() as npu, npu.context(self.program) as context:
+            self.y: bytes = context.run({"x": self.x})["y"].tobytes()
+        (self.step,) = self.program.steps

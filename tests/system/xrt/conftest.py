@@ -3,22 +3,15 @@
 from __future__ import annotations
 
 import os
-import sys
+import resource
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
 import pytest
-from _xrt import EXAMPLES, Xrt
+from _xrt import Small, TrixieRoot, Xrt, as_root, as_user
 
-sys.path.insert(0, str(EXAMPLES))
-from _sandboxed import as_root, as_user
-from _trixie import TrixieRoot
-
-import fauxdna
-from fauxdna.artifact.program import Program
+from fauxdna.abi.elf import SCRATCH_PAD_SIZE
 
 
 @pytest.fixture(params=["root", "user"])
@@ -34,22 +27,16 @@ def xrt(request: pytest.FixtureRequest, trixie_root: TrixieRoot) -> Iterator[Xrt
         yield Xrt(runner, trixie_root, Path(folder))
 
 
-class Small:
-    """A small model of two convolutions, an input, and the output that ``fauxdna run`` gives."""
-
-    def __init__(self) -> None:
-        import run_a_model
-
-        rng = np.random.default_rng(0)
-        samples = [{"x": rng.normal(size=run_a_model.SHAPE).astype(np.float32)} for _ in range(4)]
-        self.program: Program = fauxdna.compile(run_a_model.model(rng), calibration=samples)
-        self.x: npt.NDArray[np.float32] = samples[0]["x"]
-        with fauxdna.open() as npu, npu.context(self.program) as context:
-            self.y: bytes = context.run({"x": self.x})["y"].tobytes()
-        (self.step,) = self.program.steps
+_made: dict[int, Small] = {}
 
 
-@pytest.fixture(scope="session")
-def small() -> Small:
+@pytest.fixture(params=[1, 3], ids=["1 column", "3 columns"])
+def small(request: pytest.FixtureRequest, xrt: Xrt) -> Small:
     """A compiled model and what comes out of it."""
-    return Small()
+    columns: int = request.param
+    limit = resource.getrlimit(resource.RLIMIT_MEMLOCK)[1]
+    if xrt.runner.prefix and limit != resource.RLIM_INFINITY and columns * SCRATCH_PAD_SIZE > limit - (2 << 20):
+        pytest.skip(f"XRT's scratch pad for {columns} columns exceeds this machine's limit of locked memory, {limit >> 20} MiB")
+    if columns not in _made:
+        _made[columns] = Small(columns)
+    return _made[columns]

@@ -7,8 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from _xrt import Xrt
-from conftest import Small
+from _xrt import Small, Xrt
 
 from fauxdna.artifact.program import ArrayStep
 
