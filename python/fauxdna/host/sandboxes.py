@@ -77,9 +77,12 @@ class Sandbox:
             if self._over:
                 return
             self._over = True
-        if self._door is not None:
-            self._door.close()
+            # It holds this object, which the collector can't see.
+            door, self._door = self._door, None
+        if door is not None:
+            door.close()
         self._service.close()
+        self._service.waits = None
         self._ended(self)
 
     def _open(self, index: int, store: BackingStore, pid: int) -> LocalFile:
