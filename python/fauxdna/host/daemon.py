@@ -8,6 +8,7 @@ import selectors
 import socket
 import struct
 import threading
+from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any, Final
@@ -43,24 +44,34 @@ class Daemon:
         self._idle = idle
         self._hub = Hub()
         self._sandboxes: set[Sandbox] = set()
+        self._promised: Counter[str] = Counter()
+        """Functions offered to launchers that are not ready yet."""
         self._lock = threading.Lock()
 
     def offer(self, kinds: Sequence[bool]) -> list[Function]:
-        """Functions for a sandbox that wants nodes of these ``kinds`` (true is a PF): the VFs that the fewest others have."""
-        machine = self._machines[0]
-        functions = machine.nodes
-        pfs = [name for name, function in functions.items() if isinstance(function, Pf)]
-        with self._lock:
-            users = [name for sandbox in self._sandboxes for name in sandbox.functions]
-        vfs = sorted(
-            (name for name in functions if name not in pfs), key=lambda name: (users.count(name), list(functions).index(name))
-        )
+        """Functions for a sandbox that wants nodes of these ``kinds`` (true is a PF): the VFs that the fewest others have.
+
+        They are promised until :meth:`release`.
+        """
+        functions = self._machines[0].nodes
+        pf = next(function for function in functions.values() if isinstance(function, Pf))
+        vfs = [name for name, function in functions.items() if function is not pf]
         if kinds.count(False) > len(vfs):
             raise Busy(
                 f"{kinds.count(False)} VFs are wanted, and this die has {len(vfs)}", "start it with more: fauxdna serve --vfs N"
             )
-        chosen = iter(vfs)
-        return [functions[pfs[0] if is_pf else next(chosen)] for is_pf in kinds]
+        with self._lock:
+            users = self._promised + Counter(name for sandbox in self._sandboxes for name in sandbox.functions)
+            # Sorting is stable: among equals the first in order of their numbers.
+            chosen = iter(sorted(vfs, key=lambda name: users[name]))
+            offered = [pf if is_pf else functions[next(chosen)] for is_pf in kinds]
+            self._promised.update(function.name for function in offered)
+        return offered
+
+    def release(self, names: Sequence[str]) -> None:
+        """Takes back what was offered: it has been taken, or the launcher has gone."""
+        with self._lock:
+            self._promised.subtract(names)
 
     def take(self, listener: int, files: Sequence[int], names: Sequence[str], level: str, program: str) -> Sandbox:
         """Answers for a sandbox from now on. The descriptors are the sandbox's, also when this fails."""
@@ -202,11 +213,14 @@ class Server:
         kinds, names = request.get("open"), request.get("nodes")
         if isinstance(kinds, list) and not descriptors:
             peer.level = str(request.get("uapi"))
+            self._daemon.release(peer.offered)
+            peer.offered = []
             functions = self._daemon.offer([bool(kind) for kind in kinds])
             peer.offered = [function.name for function in functions]
             return {"nodes": [{"bdf": function.name, "attributes": function.attributes()} for function in functions]}
         if isinstance(names, list) and descriptors and names == peer.offered:
             self._daemon.take(descriptors[0], descriptors[1:], names, peer.level, str(request.get("run")))
+            self._daemon.release(peer.offered)
             peer.offered = []
             return {}
         for descriptor in descriptors:
@@ -224,6 +238,7 @@ class Server:
             _wire.send(peer.link, {"problem": error.problem, "remedy": error.remedy, "errno": error.errno})
 
     def _drop(self, peer: _Peer) -> None:
+        self._daemon.release(peer.offered)
         self._selector.unregister(peer.link)
         peer.link.close()
 

@@ -42,6 +42,7 @@ class Sandbox:
         self._ended = ended
         self._lock = threading.Lock()
         self._over = False
+        self._ready = threading.Event()
         self._door: Door | None = None
         self._level = level
         self._service = Service(files, self._open, level=level, hub=hub)
@@ -54,13 +55,16 @@ class Sandbox:
         completions = next(iter(machines.values())).completions if len(machines) == 1 else None
         self._door = Door(listener, files, self, completions=completions)
         if completions is not None:
-            self._service.waits = self._door
+            self._service.attach(self._door, completions)
+        self._ready.set()
         # The door has its own: programs must not wait for a door that has ended.
         for descriptor in self._descriptors:
             os.close(descriptor)
 
     def call(self, call: Call) -> None:
         """See :class:`~fauxdna.host._door.DoorHandler`."""
+        # A program that started faster than its die has a call waiting when the door opens.
+        self._ready.wait()
         self._service.call(call)
 
     def closed(self, client: int) -> None:
@@ -82,7 +86,6 @@ class Sandbox:
         if door is not None:
             door.close()
         self._service.close()
-        self._service.waits = None
         self._ended(self)
 
     def _open(self, index: int, store: BackingStore, pid: int) -> LocalFile:

@@ -108,6 +108,8 @@ class Service:
         self.hub.waits.cancel(files)
         for file in files:
             file.close()
+        # It holds this object, which the collector can't see.
+        self._door = None
         for node in self._nodes:
             node.store.close()
 
