@@ -22,6 +22,7 @@ SHARE_MODULES: Final = ("9pnet_virtio", "9p")
 ROOT_MODULES: Final = (*SHARE_MODULES, "overlay")
 FIRMWARE_FOLDER: Final = f"/lib/firmware/amdnpu/{pci.DEVICE_PF:04x}_{pci.REVISION:x}"
 """Where Linux 7.2 ``aie4_pci.c`` asks for ``npu.dev.sbin`` and ``cert.dev.sbin``."""
+MODPROBE_FILE: Final = "/etc/modprobe.d/amdxdna.conf"
 MODULE_FOLDER: Final = "/lib/modules"
 
 

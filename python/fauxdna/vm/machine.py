@@ -35,7 +35,7 @@ from .command import (
 )
 from .devices import Devices
 from .errors import GuestDied, GuestError
-from .initramfs import DRIVER, ROOT_MODULES, SHARE_MODULES, busybox, initramfs
+from .initramfs import DRIVER, MODPROBE_FILE, ROOT_MODULES, SHARE_MODULES, busybox, initramfs
 from .kernel import Kernel, own_kernel, stock_kernel
 from .packages import Progress
 from .qemu import find_qemu
@@ -112,6 +112,8 @@ class Machine:
 
         with Machine(Settings(vfs=2)) as machine:
             assert machine.run(["ls", "/dev/accel"]).status == 0
+
+    QEMU ends with the thread that called :meth:`boot`, however that ends.
 
     Args:
         settings: What it is to be.
@@ -204,6 +206,8 @@ class Machine:
             Devices(folder, settings.vfs, settings.pf, self._given, settings.mirror)
         )
         agent = None if settings.console else Agent()
+        if agent is not None:
+            self._cleanup.callback(agent.close)
         layout = Layout(
             kernel=kernel.image,
             initrd=initrd,
@@ -216,7 +220,11 @@ class Machine:
             ports={name: end.fileno() for name, end in agent.guest_ends.items()} if agent else {},
             qtest=devices.qtest_end,
             console=None if settings.console else folder / "console",
-            append=[*settings.kernel_arguments, *([] if settings.verbose or settings.console else ["loglevel=5"])],
+            append=[
+                *(f"{DRIVER}.{text}" for text in self._parameters()),
+                *settings.kernel_arguments,
+                *([] if settings.verbose or settings.console else ["loglevel=5"]),
+            ],
             arguments=settings.qemu_arguments,
         )
         self._progress(f"booting Linux {kernel.release} with {self.accelerator.value}")
@@ -226,7 +234,6 @@ class Machine:
         if agent is None:
             self._wait()
             return Boot()
-        self._cleanup.callback(agent.close)
         agent.started()
         self._agent = agent
         try:
@@ -248,8 +255,7 @@ class Machine:
             f"share {share_tag(index)} '{share.place}' {'ro' if share.read_only else 'rw'}"
             for index, share in enumerate(settings.shares)
         ]
-        parameters = [*(["force_iova=1"] if settings.iommu is Iommu.INTEL else []), *settings.driver_parameters]
-        boot += [] if kernel.modules.built_in(DRIVER) else [f"load {DRIVER} {' '.join(parameters)}"]
+        boot += [] if kernel.modules.built_in(DRIVER) else [f"load {DRIVER} {' '.join(self._parameters())}"]
         if settings.pf and settings.vfs:
             boot.append(f"vfs {settings.vfs}")
         if settings.iommu is Iommu.CARVEOUT:
@@ -262,8 +268,12 @@ class Machine:
             boot=boot,
             firmware=settings.firmware,
             programs=settings.programs,
-            more=settings.files,
+            more={**settings.files, MODPROBE_FILE: f"options {DRIVER} {' '.join(self._parameters())}\n".encode()},
         )
+
+    def _parameters(self) -> list[str]:
+        """What amdxdna is loaded with."""
+        return [*(["force_iova=1"] if self.settings.iommu is Iommu.INTEL else []), *self.settings.driver_parameters]
 
     def _start(self, command: list[str], environment: dict[str, str], layout: Layout) -> None:
         assert self._folder is not None
