@@ -392,6 +392,8 @@ impl Completions {
     fn push(&self, mut wait: Wait) -> u64 {
         wait.ticket = self.next_id.fetch_add(1, Ordering::Relaxed);
         let ticket = wait.ticket;
+        // What it waits for may have happened, and its interrupt been taken, since the caller looked: the thread looks once more.
+        wait.hot.get_or_insert_with(Instant::now);
         let refused = {
             let mut waits = lock(&self.shared.waits);
             // Whoever removes or closes says so first, and then looks for waits behind this lock.

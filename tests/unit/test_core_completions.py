@@ -9,6 +9,7 @@ import struct
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 
 import pytest
 
@@ -162,6 +163,31 @@ def test_an_interrupt_is_waited_for_by_number(queue: Queue) -> None:
     assert queue.completions.wait_interrupt(queue.vector_id, seen, 5)
     timer.join()
     assert queue.completions.generation(queue.vector_id) != seen
+
+
+def test_an_interrupt_taken_before_the_wait_is_pushed_is_not_lost(queue: Queue) -> None:
+    """Its number was read, then it came and the thread took it, as another wait keeps the vector armed: no event is left to wake
+    for.
+    """
+
+    def keep_armed() -> None:
+        with suppress(OSError):
+            queue.completions.wait(queue.id, 100, FOREVER)
+
+    other = threading.Thread(target=keep_armed)
+    other.start()
+    while not queue.armed:
+        time.sleep(0.001)
+    seen = queue.completions.generation(queue.vector_id)
+    os.eventfd_write(queue.vector, 1)
+    while queue.completions.generation(queue.vector_id) == seen:
+        time.sleep(0.001)
+    waiter = threading.Thread(target=lambda: queue.completions.wait_interrupt(queue.vector_id, seen), daemon=True)
+    waiter.start()
+    waiter.join(10)
+    assert not waiter.is_alive()
+    queue.completions.close()
+    other.join()
 
 
 def test_what_is_not_there_is_refused(queue: Queue) -> None:
