@@ -51,7 +51,8 @@ class RawClient:
         data = HEADER.pack(self._id, command, length, flags, 0) + payload
         rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))] if fds else []
         sent = self.socket.sendmsg([data], rights)
-        self.socket.sendall(data[sent:])
+        if sent < len(data):
+            self.socket.sendall(data[sent:])
         return self._id
 
     def answer(self) -> Answer | None:

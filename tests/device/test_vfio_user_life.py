@@ -85,6 +85,17 @@ def usage() -> tuple[int, int, int]:
     return len(os.listdir("/proc/self/fd")), len(os.listdir("/proc/self/task")), mappings
 
 
+def steady() -> tuple[int, int, int]:
+    """The usage, once it does not change any more."""
+    before = usage()
+    while True:
+        time.sleep(0.05)
+        now = usage()
+        if now == before:
+            return now
+        before = now
+
+
 def settled(before: tuple[int, int, int]) -> tuple[int, int, int]:
     """The usage, once threads that end have ended."""
     until = time.monotonic() + 10
@@ -227,7 +238,7 @@ def test_connecting_a_thousand_times(server: VfioUserServer, tmp_path: Path) -> 
 
     for number in range(10):
         once(number)
-    before = settled(usage())
+    before = steady()
     for number in range(1000):
         once(number)
     assert settled(before) == before
@@ -247,7 +258,7 @@ def test_servers_leave_nothing(die: LocalDie, tmp_path: Path) -> None:
             client.close()
 
     once()
-    before = settled(usage())
+    before = steady()
     for _ in range(20):
         once()
     assert settled(before) == before

@@ -46,7 +46,7 @@ class _Endpoint:
     client: socket.socket | None = None
     session: Session | None = None
     thread: threading.Thread | None = None
-    waiting: socket.socket | None = None
+    waiting: list[socket.socket] = field(default_factory=list)
     done: Statistics = field(default_factory=Statistics)
     slot: Slot | None = None
 
@@ -151,9 +151,8 @@ class VfioUserServer:
             self._closed = True
             endpoints = list(self._endpoints.values())
             for endpoint in endpoints:
-                for connection in (endpoint.client, endpoint.waiting):
-                    if connection is not None:
-                        _hang_up(connection)
+                if endpoint.client is not None:
+                    _hang_up(endpoint.client)
         self._waker.send(b"\0")
         self._acceptor.join()
         for endpoint in endpoints:
@@ -209,7 +208,9 @@ class VfioUserServer:
             if self._closed:
                 return
             now = time.monotonic()
-            for connection in [connection for connection, until in self._refused.items() if until < now]:
+            with self._lock:
+                late = [connection for connection, until in self._refused.items() if until < now]
+            for connection in late:
                 self._dismiss(connection)
 
     def _accept(self, endpoint: _Endpoint) -> None:
@@ -223,19 +224,26 @@ class VfioUserServer:
                 connection.close()
             elif endpoint.client is None:
                 self._serve(endpoint, connection)
-            elif endpoint.waiting is None and _has_gone(endpoint.client):
-                endpoint.waiting = connection
-            elif len(self._refused) < _REFUSED_LIMIT:
-                connection.setblocking(False)
-                self._refused[connection] = time.monotonic() + _REFUSED_S
-                self._selector.register(connection, selectors.EVENT_READ)
+            elif _has_gone(endpoint.client) and len(endpoint.waiting) < _BACKLOG:
+                endpoint.waiting.append(connection)
             else:
-                connection.close()
+                self._turn_away(connection)
+
+    def _turn_away(self, connection: socket.socket) -> None:
+        """Has the acceptor tell a client that the function is taken. The lock is held."""
+        if len(self._refused) >= _REFUSED_LIMIT:
+            connection.close()
+            return
+        connection.setblocking(False)
+        self._refused[connection] = time.monotonic() + _REFUSED_S
+        self._selector.register(connection, selectors.EVENT_READ)
+        self._waker.send(b"\0")
 
     def _dismiss(self, connection: socket.socket) -> None:
         """Answers a client that came second, if it has said something, and hangs up."""
-        self._selector.unregister(connection)
-        del self._refused[connection]
+        with self._lock:
+            self._selector.unregister(connection)
+            del self._refused[connection]
         with connection:
             _refuse(Channel(connection), errno.EBUSY)
 
@@ -273,13 +281,15 @@ class VfioUserServer:
             with self._lock:
                 # The client sees the end of the connection when its function is free again.
                 connection.close()
-                endpoint.client, following = None, endpoint.waiting
-                endpoint.waiting = None
-                if following is not None:
-                    if self._closed:
+                endpoint.client = None
+                waiting, endpoint.waiting = endpoint.waiting, []
+                for following in waiting:
+                    if self._closed or _has_gone(following):
                         following.close()
-                    else:
+                    elif endpoint.client is None:
                         self._serve(endpoint, following)
+                    else:
+                        self._turn_away(following)
 
     def _notify(self, callback: Callable[[int], None]) -> None:
         while (count := self._events.get()) is not None:
