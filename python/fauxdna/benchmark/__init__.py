@@ -2,6 +2,7 @@
 
 from ._doorbell import doorbell
 from ._gemm import gemm
+from ._guest import guest
 from ._model import model, snr_db
 
-__all__ = ["doorbell", "gemm", "model", "snr_db"]
+__all__ = ["doorbell", "gemm", "guest", "model", "snr_db"]

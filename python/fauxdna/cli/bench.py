@@ -17,6 +17,7 @@ class Benchmark(StrEnum):
 
     DOORBELL = "doorbell"
     GEMM = "gemm"
+    GUEST = "guest"
     MODEL = "model"
 
 
@@ -35,7 +36,12 @@ def register(app: typer.Typer) -> None:
 
 
 def bench(
-    what: Annotated[Benchmark, typer.Argument(help="doorbell: command latency; gemm: int8 arithmetic; model: a whole model.")],
+    what: Annotated[
+        Benchmark,
+        typer.Argument(
+            help="doorbell: command latency; gemm: int8 arithmetic; guest: stock Linux in QEMU; model: a whole model."
+        ),
+    ],
     model: Annotated[Model, typer.Argument(help="For 'model': which one.")] = Model.DET_SMALL,
     samples: Annotated[int, typer.Option(min=10, help="For 'doorbell': commands to time.")] = 100_000,
     as_json: JsonOption = False,
@@ -51,6 +57,8 @@ def bench(
                 figures = benchmark.doorbell(samples)
             case Benchmark.GEMM:
                 figures = benchmark.gemm()
+            case Benchmark.GUEST:
+                figures = benchmark.guest(progress=step)
             case Benchmark.MODEL:
                 figures = benchmark.model(model.value, progress=step)
     printer.table(what.value, ("figure", "value"), list(figures.items()))

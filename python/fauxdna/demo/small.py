@@ -40,12 +40,17 @@ def small_model() -> SmallModel:
     return SmallModel(elf, given, output, int((folder / "workspace").read_text()))
 
 
-def graph() -> onnx.ModelProto:
-    """An 8-bit 3x3 convolution with ReLU in QDQ form; every number is written down here, so that it never changes."""
+def graph(shape: tuple[int, int, int, int] = SHAPE, channels: int = CHANNELS) -> onnx.ModelProto:
+    """An 8-bit 3x3 convolution with ReLU in QDQ form; every number is written down here, so that it never changes.
+
+    Args:
+        shape: Of the input: [1][channels][height][width].
+        channels: Of the output.
+    """
     import numpy as np
     from onnx import TensorProto, helper, numpy_helper
 
-    kernel = (np.arange(CHANNELS * SHAPE[1] * 9) * 37 % 251 - 125).astype(np.int8).reshape(CHANNELS, SHAPE[1], 3, 3)
+    kernel = (np.arange(channels * shape[1] * 9) * 37 % 251 - 125).astype(np.int8).reshape(channels, shape[1], 3, 3)
     constants = {
         "scale": np.float32(0.0625),
         "zero": np.uint8(128),
@@ -65,8 +70,8 @@ def graph() -> onnx.ModelProto:
         helper.make_node("DequantizeLinear", ["levels", "out_scale", "out_zero"], ["y"]),
     ]
     value = helper.make_tensor_value_info
-    inputs = [value("x", TensorProto.FLOAT, SHAPE)]
-    outputs = [value("y", TensorProto.FLOAT, (1, CHANNELS, *SHAPE[2:]))]
+    inputs = [value("x", TensorProto.FLOAT, shape)]
+    outputs = [value("y", TensorProto.FLOAT, (1, channels, *shape[2:]))]
     initializers = [numpy_helper.from_array(np.asarray(array), name) for name, array in constants.items()]
     made: onnx.ModelProto = helper.make_model(
         helper.make_graph(nodes, "small", inputs, outputs, initializers),

@@ -133,6 +133,8 @@ class Machine:
         self._folder: Path | None = None
         self._given = die
         self._devices: Devices | None = None
+        self.booted = Boot()
+        """How the boot went."""
         self.accelerator = self.settings.accelerator
 
     @property
@@ -237,9 +239,9 @@ class Machine:
         agent.started()
         self._agent = agent
         try:
-            boot = agent.wait_ready(begun, settings.boot_seconds)
-            boot.problems += devices.problems
-            return boot
+            self.booted = agent.wait_ready(begun, settings.boot_seconds)
+            self.booted.problems += devices.problems
+            return self.booted
         except Ended:
             raise self._died("the guest ended while it booted") from None
 
