@@ -231,7 +231,7 @@ class Machine:
         )
         self._progress(f"booting Linux {kernel.release} with {self.accelerator.value}")
         begun = time.monotonic()
-        self._start([*qemu.command, *qemu.leave_with_parent(), *command_line(layout)], {**os.environ, **qemu.environment}, layout)
+        self._start([*qemu.command, *qemu.options(), *command_line(layout)], {**os.environ, **qemu.environment}, layout)
         devices.started()
         if agent is None:
             self._wait()

@@ -18,6 +18,7 @@ from .packages import Packages, Progress
 PROGRAM: Final = "qemu-system-x86_64"
 NEEDED: Final = (10, 1)
 """The first QEMU with ``vfio-user-pci``."""
+_SANDBOX: Final = "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"
 _LIBRARIES: Final = "usr/lib/x86_64-linux-gnu"
 _PACKAGES: Final = ("qemu-system-x86", "seabios")
 
@@ -30,9 +31,13 @@ class Qemu:
     version: tuple[int, ...]
     environment: dict[str, str] = field(default_factory=dict)
 
-    def leave_with_parent(self) -> tuple[str, ...]:
-        """What makes it end when this process does, however that ends; QEMU has it since 10.2."""
-        return ("-run-with", "exit-with-parent=on") if self.version >= (10, 2) else ()
+    confined: bool = False
+    """Whether it is known to have seccomp, so that it can be kept from starting programs and changing its rights."""
+
+    def options(self) -> tuple[str, ...]:
+        """What every guest is started with: QEMU ends when this process does, however that ends (since 10.2), and is confined."""
+        ending = ("-run-with", "exit-with-parent=on") if self.version >= (10, 2) else ()
+        return (*ending, *(("-sandbox", _SANDBOX) if self.confined else ()))
 
 
 def find_qemu(progress: Progress) -> Qemu:
@@ -67,7 +72,7 @@ def _fetched(progress: Progress) -> Qemu:
         *("-L", str(root / "usr/share/seabios")),
     )
     environment = {"QEMU_MODULE_DIR": str(libraries / "qemu")}
-    return Qemu(command, _version(command, environment), environment)
+    return Qemu(command, _version(command, environment), environment, confined=True)
 
 
 def _fetch(part: Path, progress: Progress) -> None:
