@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import gc
 import mmap
 import os
 import struct
-import time
 
 import pytest
 from _host import SRIOV_CAPABILITY as CAPABILITY
 from _host import HostMemory, Mailbox, enable, read32, set_num_vfs, start_pf, stop_pf
 from _machine import Machine
+from _usage import grew, usage
 
 from fauxdna.bus import BusError, Region
 from fauxdna.bus.local import LocalBus
@@ -126,26 +125,11 @@ def test_a_hundred_rounds_leak_nothing(machine: Machine) -> None:
         assert channel.call("DESTROY_VFS").status == 0
         assert machine.engine.contexts == {}
 
-    def usage() -> tuple[int, int]:
-        # What earlier tests left in cycles must not be freed between the two looks.
-        gc.collect()
-        with open("/proc/self/maps") as maps:
-            return len(os.listdir("/proc/self/fd")), sum("memfd" in line for line in maps)
-
-    def settled() -> tuple[int, int]:
-        """Usage once what earlier tests left, to the collector and to threads that end, has gone."""
-        seen, now = None, usage()
-        while seen != now:
-            gc.collect()
-            time.sleep(0.2)
-            seen, now = now, usage()
-        return now
-
     one_round()
-    before = settled()
+    before = usage()
     for _ in range(100):
         one_round()
-    assert settled() == before
+    assert not any(grew(before, usage))
 
 
 def test_either_order_of_firmware_and_bus(machine: Machine) -> None:

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import errno
-import gc
 import mmap
 import os
 import socket
 import stat
 import struct
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from _host import SRIOV_CAPABILITY, Mailbox, enable, set_num_vfs, start_pf
+from _usage import grew, usage
 from _vfio_user import (
     CONFIG,
     DEVICE_FEATURE,
@@ -75,33 +74,6 @@ def sram(client: RawClient) -> mmap.mmap:
     view = mmap.mmap(fd, 1 << 20)
     os.close(fd)
     return view
-
-
-def usage() -> tuple[int, int, int]:
-    """Descriptors, threads, mappings of memfds."""
-    gc.collect()
-    with open("/proc/self/maps") as maps:
-        mappings = sum("memfd" in line for line in maps)
-    return len(os.listdir("/proc/self/fd")), len(os.listdir("/proc/self/task")), mappings
-
-
-def steady() -> tuple[int, int, int]:
-    """The usage, once it does not change any more."""
-    before = usage()
-    while True:
-        time.sleep(0.05)
-        now = usage()
-        if now == before:
-            return now
-        before = now
-
-
-def settled(before: tuple[int, int, int]) -> tuple[int, int, int]:
-    """The usage, once threads that end have ended."""
-    until = time.monotonic() + 10
-    while usage() != before and time.monotonic() < until:
-        time.sleep(0.01)
-    return usage()
 
 
 def test_reset(server: VfioUserServer, tmp_path: Path) -> None:
@@ -238,10 +210,10 @@ def test_connecting_a_thousand_times(server: VfioUserServer, tmp_path: Path) -> 
 
     for number in range(10):
         once(number)
-    before = steady()
+    before = usage()
     for number in range(1000):
         once(number)
-    assert settled(before) == before
+    assert not any(grew(before, usage))
     assert server.clients == ()
     assert server.messages["VERSION"] == 1010
     os.close(fd)
@@ -258,10 +230,10 @@ def test_servers_leave_nothing(die: LocalDie, tmp_path: Path) -> None:
             client.close()
 
     once()
-    before = steady()
+    before = usage()
     for _ in range(20):
         once()
-    assert settled(before) == before
+    assert not any(grew(before, usage))
 
 
 def test_what_qemu_sees_before_the_first_reset(server: VfioUserServer, tmp_path: Path) -> None:

@@ -7,7 +7,8 @@ import os
 import random
 import signal
 
-from door_harness import NOOP, Handler, Program, eventually
+from _usage import descriptors, grew, usage
+from door_harness import NOOP, Handler, Program
 
 HOSTILE = """
 import random
@@ -64,7 +65,7 @@ def test_random_calls_from_many_threads_harm_nobody() -> None:
 
     handler.call = answer
     with Program("f = node()\nfor line in sys.stdin: say(ioctl(f, %d))" % NOOP) as peaceful:  # noqa: UP031
-        before = len(os.listdir("/proc/self/fd"))
+        before = descriptors()
         with Program(HOSTILE, handler=handler, arguments=[str(seed)]) as program:
             peaceful.go()
             assert peaceful.line() == "0"
@@ -76,12 +77,12 @@ def test_random_calls_from_many_threads_harm_nobody() -> None:
         peaceful.go()
         assert peaceful.line() == "0"
         # The caller cache of the peaceful one holds its thread.
-        assert len(os.listdir("/proc/self/fd")) <= before + 1
+        assert descriptors() <= before + 1
 
 
 def test_programs_that_are_killed_at_any_moment() -> None:
     draw = random.Random(2)
-    before = len(os.listdir("/proc/self/fd"))
+    before = usage()
     for _ in range(10):
         handler = Handler()
         source = f"""
@@ -104,4 +105,4 @@ for _ in range(8): threading.Thread(target=call).start()
             assert calls <= set(closed)
     handler.kept.clear()
     del program
-    assert eventually(lambda: len(os.listdir("/proc/self/fd")) == before)
+    assert not any(grew(before, usage))
