@@ -53,6 +53,14 @@ def vm(
     root: Annotated[
         str | None, typer.Option(help="'trixie' (Debian with XRT 2.25 and fauxdna), or a folder with a user space.")
     ] = None,
+    fault: Annotated[
+        list[str] | None,
+        typer.Option(help="What goes wrong in the device, as docs/faults.md has it; once for each.", metavar="FAULT"),
+    ] = None,
+    junit: Annotated[
+        Path | None, typer.Option(help="Run the built-in checks of the driver, and write a JUnit report.", dir_okay=False)
+    ] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="With --junit: a tenth of the repetitions.")] = False,
     dmesg: Annotated[bool, typer.Option("--dmesg", help="Print the kernel's whole log to standard error afterwards.")] = False,
     log: Annotated[
         bool, typer.Option("--log", help="Print the log of device and firmware to standard error afterwards.")
@@ -62,6 +70,8 @@ def vm(
 ) -> None:
     """Boot a Linux guest with an NPU, for a shell or for one command."""
     from ..demo.small import small_model
+    from ..errors import InvalidArgument
+    from ..serve import Fault
     from ..vm import Machine, Settings
     from ..vm.programs import MODEL_FOLDER, PROBE, probe
     from ..vm.root import guest_root, own_package
@@ -69,6 +79,10 @@ def vm(
     # So that what "finally" does is done on SIGTERM too.
     signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))
     output = Output(as_json)
+    if junit and (command or root or fault):
+        raise InvalidArgument(
+            "--junit runs the built-in checks, in guests and with faults of its own", "leave the command, --root and --fault away"
+        )
     shares, programs = [_share(text) for text in share or []], {PROBE: probe()}
     if root:
         package, scripts = own_package()
@@ -79,6 +93,7 @@ def vm(
         vfs=vfs,
         pf=pf,
         mirror=mirror,
+        faults=[Fault.parse(text) for text in fault or []],
         memory=memory,
         iommu=_iommu(iommu),
         accelerator=_accelerator(accel),
@@ -86,12 +101,14 @@ def vm(
         root=guest_root(root, _tell) if root else None,
         qemu_arguments=shlex.split(qemu_args),
         kernel_arguments=shlex.split(append),
-        console=not command,
+        console=not command and not junit,
         verbose=dmesg,
         programs=programs,
         files={f"{MODEL_FOLDER}/{name}": content for name, content in small_model().files().items()},
         boot_seconds=timeout,
     )
+    if junit:
+        raise typer.Exit(_checks(output, settings, junit, quick))
     if not command:
         _console(output, settings)
         return
@@ -123,6 +140,28 @@ def _run(machine: Machine, command: list[str], timeout: float, as_json: bool) ->
         return done.status, {"status": done.status, "stdout": done.stdout, "stderr": done.stderr}
     done = machine.run(command, timeout=timeout, stdout=_to(sys.stdout), stderr=_to(sys.stderr))
     return done.status, {}
+
+
+def _checks(output: Output, settings: Settings, file: Path, quick: bool) -> int:
+    from ..vm.checks import run_checks
+
+    with output.progress() as step:
+        report = run_checks(settings, step, quick=quick)
+    report.write(file)
+    rows = [(case.name, f"{case.seconds:.1f} s", case.failure.split("\n")[0] or "ok") for case in report.cases]
+    output.table(f"amdxdna on {report.kernel}", ("check", "time", "result"), rows)
+    output.document(
+        {
+            "kernel": report.kernel,
+            "report": file,
+            "failures": len(report.failures),
+            "checks": [
+                {"name": case.name, "seconds": round(case.seconds, 3), "failure": case.failure, "figures": case.figures}
+                for case in report.cases
+            ],
+        }
+    )
+    return 1 if report.failures else 0
 
 
 def _to(stream: Any) -> Any:

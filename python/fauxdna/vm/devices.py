@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from collections.abc import Iterable
 from contextlib import ExitStack
 from pathlib import Path, PurePosixPath
 from typing import Final, Self
@@ -11,7 +12,7 @@ from fauxdna.abi import pci
 from fauxdna.bus.sriov import SriovCapability, ecam_address
 from fauxdna.driver import Pf, probe
 from fauxdna.firmware import build_images
-from fauxdna.serve import LocalDie
+from fauxdna.serve import Fault, LocalDie
 from fauxdna.serve.vfio_user import VfioUserServer
 
 from .command import ECAM, PF_ROUTING_ID, SLOT, SLOTS
@@ -25,7 +26,9 @@ _BAR: Final = pci.HEADER.offsets["bar"]
 class Devices:
     """Functions of a die, each on its socket in ``folder``, as a guest's QEMU attaches them."""
 
-    def __init__(self, folder: Path, vfs: int, pf: bool, die: LocalDie | None, mirror: bool) -> None:
+    def __init__(
+        self, folder: Path, vfs: int, pf: bool, die: LocalDie | None, mirror: bool, faults: Iterable[Fault] = ()
+    ) -> None:
         self.sockets: dict[tuple[int, int], Path] = {}
         """By slot and function number."""
         self.problems: list[str] = []
@@ -33,6 +36,8 @@ class Devices:
         self._vfs = vfs
         with ExitStack() as undo:
             self.die = die or undo.enter_context(LocalDie(pci.bdf(0, PF_ROUTING_ID), total_vfs=SLOTS, mirror_write_index=mirror))
+            if faults:
+                self.die.inject(*faults)
             self.server = undo.enter_context(VfioUserServer(self.die, on_vf_enable=self._vfs_enabled if pf else None))
             own, self._guest_end = socket.socketpair()
             undo.enter_context(own)

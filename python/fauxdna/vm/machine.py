@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Final, Self
 
 from fauxdna.errors import InvalidArgument, NotFound
-from fauxdna.serve import LocalDie
+from fauxdna.serve import Fault, LocalDie
 
 from .accelerator import choose
 from .agent import Agent, Boot, Completed, Ended, Sink
@@ -79,6 +79,8 @@ class Settings:
     """More parameters of amdxdna, as ``name=value``."""
     mirror: bool = True
     """See :class:`fauxdna.serve.LocalDie`; a die that is given has made its choice."""
+    faults: Sequence[Fault] = ()
+    """What goes wrong in the device from the start."""
     console: bool = False
     """The serial console goes to the terminal, with a shell on it, and no commands are taken."""
     verbose: bool = False
@@ -205,7 +207,7 @@ class Machine:
         initrd = folder / "initrd"
         initrd.write_bytes(self._initramfs(kernel))
         self._devices = devices = self._cleanup.enter_context(
-            Devices(folder, settings.vfs, settings.pf, self._given, settings.mirror)
+            Devices(folder, settings.vfs, settings.pf, self._given, settings.mirror, settings.faults)
         )
         agent = None if settings.console else Agent()
         if agent is not None:

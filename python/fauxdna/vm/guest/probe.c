@@ -14,7 +14,7 @@
 
 #define MODEL_FOLDER "/usr/share/fauxdna/model"
 
-enum { TIMEOUT_MS = 60000, ARGUMENTS_MAX = 32, READ_LOG = 3 };
+enum { ARGUMENTS_MAX = 32, READ_LOG = 3 };
 
 static const char usage[] =
 	"usage: fauxdna-probe                        log, nodes, and on each VF a context and the small model\n"
@@ -27,12 +27,14 @@ static const char usage[] =
 	"       fauxdna-probe hold [SECONDS]         keep packets running\n"
 	"       fauxdna-probe refusals               calls that the driver must refuse, on every node, with their errno\n"
 	"       fauxdna-probe dump ELF FOLDER        patch made-up addresses in and write the bytes; needs no device\n"
-	"options of all: --node BDF (default: the first VF), --padded (the queue header of XRT)\n";
+	"options of all: --node BDF (default: the first VF), --padded (the queue header of XRT),\n"
+	"  --timeout MS (for each packet; default 60000)\n";
 
 static struct {
 	const char *node;
 	int padded;
-} option;
+	unsigned timeout_ms;
+} option = { .timeout_ms = 60000 };
 
 static double now(void)
 {
@@ -93,7 +95,7 @@ static void run_and_wait(struct context *context, const struct code *code)
 {
 	uint64_t sequence = submit(context, code);
 
-	ended_well(context, sequence, wait_for(context, sequence, TIMEOUT_MS));
+	ended_well(context, sequence, wait_for(context, sequence, option.timeout_ms));
 }
 
 /* Copies a file, or zeros, into a new buffer. */
@@ -204,7 +206,7 @@ static int latency(unsigned count)
 		sequence = submit(&context, &nothing);
 		poll_for(&context, sequence);
 		polled[i] = now() - begun;
-		ended_well(&context, sequence, wait_for(&context, sequence, TIMEOUT_MS));
+		ended_well(&context, sequence, wait_for(&context, sequence, option.timeout_ms));
 	}
 	printf("doorbell to WAIT_CMD %.1f us, to the polled completion word %.1f us (medians of %u)\n",
 	       median(waited, count) * 1e6, median(polled, count) * 1e6, count);
@@ -369,6 +371,9 @@ int main(int count, char **words)
 			option.padded = 1;
 		} else if (!strcmp(words[0], "--node") && count > 1) {
 			option.node = words[1];
+			count--, words++;
+		} else if (!strcmp(words[0], "--timeout") && count > 1) {
+			option.timeout_ms = number(words[1]);
 			count--, words++;
 		} else {
 			fputs(usage, stderr);

@@ -1,0 +1,88 @@
+"""A guest under check: scripts that must end well, the log since the last look, faults, and functions by name."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from fauxdna.serve import Fault, LocalDie
+from fauxdna.serve.vfio_user import VfioUserServer
+
+from ..agent import Completed
+from ..machine import Machine
+
+PF: Final = "0000:00:05.0"
+VFS: Final = ("0000:00:05.1", "0000:00:05.2")
+DRIVER: Final = "/sys/bus/pci/drivers/amdxdna"
+SECONDS: Final = 120.0
+KERNEL_COMPLAINTS: Final = re.compile(r"WARNING: |BUG: |Oops|Call Trace|general protection|refcount_t:|possible .* deadlock")
+"""What no driver may cause, whatever a device does."""
+DRIVER_COMPLAINTS: Final = re.compile(r"amdxdna .*(\*ERROR\*|failed|timeout|bad state)")
+"""What a driver says when a device fails."""
+
+
+class CheckFailed(Exception):
+    """A guest did not do what it should; the text says what it did instead."""
+
+
+class Bench:
+    """A guest, and the die behind it."""
+
+    def __init__(self, machine: Machine, divisor: int = 1) -> None:
+        self.machine = machine
+        self.divisor = divisor
+        """Repetitions are divided by it."""
+        self._seen = 0
+
+    @property
+    def die(self) -> LocalDie:
+        """The guest's die."""
+        return self.machine.devices.die
+
+    @property
+    def server(self) -> VfioUserServer:
+        """What serves the die's functions to QEMU."""
+        return self.machine.devices.server
+
+    def log(self) -> list[str]:
+        """The kernel's log lines since the last call."""
+        lines = self.machine.dmesg().splitlines()
+        fresh, self._seen = lines[self._seen :], len(lines)
+        return fresh
+
+    def try_(self, script: str, seconds: float = SECONDS) -> Completed:
+        """Runs a script, however it ends."""
+        return self.machine.run(script, timeout=seconds)
+
+    def do(self, script: str, seconds: float = SECONDS) -> str:
+        """Runs a script that must end well; its output."""
+        done = self.try_(script, seconds)
+        if done.status:
+            raise CheckFailed(f"'{script}' ended with status {done.status}\n{done.stdout}{done.stderr}")
+        return done.stdout
+
+    def expect(self, script: str, text: str, seconds: float = SECONDS) -> None:
+        """Runs a script, however it ends, that must print ``text``."""
+        done = self.try_(script, seconds)
+        if text not in done.stdout + done.stderr:
+            raise CheckFailed(f"'{script}' does not print '{text}', but\n{done.stdout}{done.stderr}")
+
+    def inject(self, *faults: str) -> None:
+        """These faults from now on; none: all is well again."""
+        self.die.inject(*map(Fault.parse, faults))
+
+    def set_vfs(self, count: int) -> None:
+        """Through the PF's driver."""
+        self.do(f"echo {count} > /sys/bus/pci/devices/{PF}/sriov_numvfs")
+
+    def works(self, function: str = VFS[0]) -> None:
+        """A packet on the function's node completes."""
+        self.do(f"fauxdna-probe --node {function} contexts 1")
+
+    def bind_afresh(self, function: str) -> None:
+        """Unbinds if it is bound, resets the function (else a late answer of its firmware meets the new driver), binds."""
+        self.do(
+            f"[ ! -e {DRIVER}/{function} ] || echo {function} > {DRIVER}/unbind\n"
+            f"echo 1 > /sys/bus/pci/devices/{function}/reset\n"
+            f"echo {function} > {DRIVER}/bind"
+        )

@@ -1,0 +1,96 @@
+"""Checks of a driver on a device that fails: the driver says so, the kernel stays well, and a fresh bind works."""
+
+from __future__ import annotations
+
+import time
+from typing import Final
+
+from .bench import DRIVER, DRIVER_COMPLAINTS, PF, VFS, Bench, CheckFailed
+
+VF: Final = VFS[0]
+_HOLD: Final = f"fauxdna-probe --node {VF} --timeout 1000 hold 30 > /tmp/hold 2>&1 &"
+_UNPLUGGED: Final = "vf0"
+
+
+def context_error(bench: Bench) -> None:
+    """A packet that fails has its completion word, and later ones run."""
+    bench.inject("context-error:every=2,reason=3")
+    bench.expect(f"fauxdna-probe --node {VF} hold 1", "packet 1 ended with completion word 0x35")
+    bench.inject()
+    bench.works()
+
+
+def lost_interrupt(bench: Bench) -> None:
+    """WAIT_CMD finds out by itself that its packet is done, when its time is over."""
+    bench.inject("lost-interrupt:on=vf,vector=1")
+    began = time.monotonic()
+    bench.do(f"fauxdna-probe --node {VF} --timeout 500 contexts 1")
+    if time.monotonic() - began < 0.5:
+        raise CheckFailed("WAIT_CMD returned before its time was over, without an interrupt")
+    bench.inject()
+    bench.works()
+
+
+def silent_mailbox(bench: Bench) -> None:
+    """A message without an answer fails with ETIME, later ones with ENODEV; after a reset a fresh bind works."""
+    bench.inject("mailbox-silent:on=vf")
+    bench.expect(f"fauxdna-probe --node {VF} contexts 1", "CREATE_HWCTX: Timer expired")
+    bench.expect(f"fauxdna-probe --node {VF} contexts 1", "CREATE_HWCTX: No such device")
+    bench.inject()
+    _complained(bench)
+    bench.bind_afresh(VF)
+    bench.works()
+
+
+def slow_firmware(bench: Bench) -> None:
+    """An answer after a second is waited for."""
+    bench.inject("mailbox-slow:on=vf,ms=1000")
+    bench.works()
+    bench.inject()
+    bench.works()
+
+
+def reset_under_load(bench: Bench) -> None:
+    """A reset of a VF whose packets run: waiting ends, and a fresh bind works."""
+    bench.do(f"{_HOLD} sleep 1")
+    bench.do(f"echo 1 > /sys/bus/pci/devices/{VF}/reset")
+    bench.do("wait; while pidof fauxdna-probe > /dev/null; do sleep 0.1; done")
+    bench.expect("cat /tmp/hold", "WAIT_CMD of packet")
+    bench.bind_afresh(VF)
+    bench.works()
+    bench.works(VFS[1])
+
+
+def surprise_removal(bench: Bench) -> None:
+    """A VF that vanishes under load reads all ones: calls fail, unbinding works, and so does a bind when it is back."""
+    bench.do(f"{_HOLD} sleep 1")
+    bench.server.unplug(_UNPLUGGED)
+    bench.do("while pidof fauxdna-probe > /dev/null; do sleep 0.1; done")
+    bench.expect("cat /tmp/hold", "fauxdna-probe:")
+    bench.expect(f"fauxdna-probe --node {VF} contexts 1", "CREATE_HWCTX: No such device")
+    bench.do(f"echo {VF} > {DRIVER}/unbind")
+    _complained(bench)
+    bench.server.plug(_UNPLUGGED)
+    bench.do(f"echo {VF} > {DRIVER}/bind")
+    bench.works()
+    bench.works(VFS[1])
+
+
+def tampered_firmware(bench: Bench) -> None:
+    """The PSP refuses an image with one wrong bit, the driver's probe fails with EIO, and untampered firmware loads."""
+    bench.set_vfs(0)
+    for image in ("npu", "cert"):
+        bench.do(f"echo {PF} > {DRIVER}/unbind")
+        bench.inject(f"firmware-tampered:image={image}")
+        if not bench.try_(f"echo {PF} > {DRIVER}/bind").status:
+            raise CheckFailed(f"the driver bound with a tampered {image} image")
+        bench.inject()
+        bench.do(f"echo {PF} > {DRIVER}/bind")
+    bench.set_vfs(2)
+    bench.works()
+
+
+def _complained(bench: Bench) -> None:
+    log = bench.machine.dmesg().splitlines()[-20:]
+    if not any(DRIVER_COMPLAINTS.search(line) for line in log):
+        raise CheckFailed("the driver says nothing of it in the kernel's log")

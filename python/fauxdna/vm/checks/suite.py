@@ -1,0 +1,141 @@
+"""Runs the checks: most in one guest, the last in guests that reboot on one server."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Final
+
+from fauxdna.errors import FauxdnaError
+from fauxdna.serve import LocalDie
+
+from ..command import SLOTS
+from ..machine import Machine, Settings
+from ..packages import Progress
+from . import driver, failing
+from .bench import DRIVER_COMPLAINTS, KERNEL_COMPLAINTS, VFS, Bench, CheckFailed
+from .report import Case, Report
+
+REBOOTS: Final = 20
+Check = Callable[[Bench], Mapping[str, float] | None]
+
+ON_GOOD_DEVICE: Final[tuple[Check, ...]] = (
+    driver.probe,
+    driver.model,
+    driver.wait,
+    driver.wait_timeout,
+    driver.contexts,
+    driver.vf_cycles,
+    driver.unload_and_load,
+)
+"""The driver may not complain in these."""
+ON_BAD_DEVICE: Final[tuple[Check, ...]] = (
+    driver.refusals,
+    failing.context_error,
+    failing.lost_interrupt,
+    failing.silent_mailbox,
+    failing.slow_firmware,
+    failing.reset_under_load,
+    failing.surprise_removal,
+    failing.tampered_firmware,
+)
+"""The driver names what it refuses or what failed; the kernel itself may not complain."""
+
+
+def run_checks(settings: Settings, progress: Progress, *, quick: bool = False) -> Report:
+    """Boots guests of ``settings`` (with the PF and two VFs, whatever they say), and checks the driver in them.
+
+    Args:
+        settings: With the probe among its programs and the small model among its files.
+        progress: Told which check runs.
+        quick: A tenth of the repetitions: a minute instead of six.
+    """
+    settings = replace(settings, vfs=len(VFS), pf=True, console=False, verbose=True)
+    report = Report("?")
+    boot = Case("boot")
+    began = time.monotonic()
+    machine = Machine(settings, progress=progress)
+    report.cases.append(boot)
+    try:
+        phases = machine.boot()
+    except FauxdnaError as error:
+        boot.seconds, boot.failure = time.monotonic() - began, str(error)
+        return report
+    try:
+        bench = Bench(machine, 10 if quick else 1)
+        boot.seconds = time.monotonic() - began
+        boot.failure = "; ".join(phases.problems)
+        boot.figures = {f"{name}_s": seconds for name, (seconds, _) in phases.phases.items()}
+        boot.evidence = [line for line in bench.log() if "amdxdna" in line]
+        report.kernel = bench.do("uname -r").strip()
+        if boot.failure:
+            return report  # Without nodes all else fails too, and says nothing.
+        for check in (*ON_GOOD_DEVICE, *ON_BAD_DEVICE):
+            progress(f"checking {_name(check)}")
+            report.cases.append(_run(check, bench))
+    except FauxdnaError as error:
+        # The guest is gone, and with it what would have been checked.
+        report.cases.append(Case("guest", failure=str(error)))
+        return report
+    finally:
+        machine.close()
+    report.cases.append(_reboots(settings, progress, REBOOTS // (10 if quick else 1)))
+    return report
+
+
+def _name(check: Check) -> str:
+    return getattr(check, "__name__", "check")
+
+
+def _run(check: Check, bench: Bench) -> Case:
+    case = Case(_name(check))
+    began = time.monotonic()
+    try:
+        case.figures = dict(check(bench) or {})
+    except CheckFailed as failed:
+        case.failure = str(failed)
+    bench.inject()
+    case.seconds = time.monotonic() - began
+    log = bench.log()
+    case.evidence = [line for line in log if "amdxdna" in line or KERNEL_COMPLAINTS.search(line)]
+    bad = [line for line in log if KERNEL_COMPLAINTS.search(line)]
+    if check in ON_GOOD_DEVICE:
+        bad += [line for line in log if DRIVER_COMPLAINTS.search(line)]
+    if bad and not case.failure:
+        case.failure = "the kernel's log has complaints\n" + "\n".join(bad)
+    return case
+
+
+def _reboots(settings: Settings, progress: Progress, count: int) -> Case:
+    """Guests come up, compute and are killed, one after another, on one die; nothing of them is left in this process."""
+    case = Case("reboots")
+    began = time.monotonic()
+    with LocalDie(total_vfs=SLOTS) as die:
+        before = (0, 0)
+        for number in range(count):
+            progress(f"boot {number + 1} of {count} on one die")
+            try:
+                with Machine(settings, die=die) as machine:
+                    bench = Bench(machine)
+                    bench.works()
+                    bench.works(VFS[1])
+                    machine.kill()
+            except (CheckFailed, FauxdnaError) as error:
+                case.failure = f"boot {number + 1}: {error}"
+                break
+            after = _resources()
+            if number == 0:
+                before = after
+            elif after[0] > before[0] or after[1] > before[1]:
+                case.failure = f"after boot {number + 1} there are {after} descriptors and threads, {before} after the first"
+                break
+        case.figures = {"descriptors": before[0], "threads": before[1], "boots": count}
+    case.seconds = time.monotonic() - began
+    return case
+
+
+def _resources() -> tuple[int, int]:
+    """Open descriptors and threads of this process."""
+    return len(os.listdir("/proc/self/fd")), len(os.listdir("/proc/self/task"))
