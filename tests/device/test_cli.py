@@ -174,3 +174,15 @@ def test_mistakes_are_named(stored: Path, tmp_path: Path, arguments: list[str], 
     done = fauxdna(*(item.format(**places) for item in arguments), status=1)
     assert says in done.stderr
     assert done.stderr.count("\n") <= 3
+
+
+@pytest.mark.parametrize(
+    ("arguments", "remedy"),
+    [
+        (["--fault", "fire", "--", "true"], "choose one of firmware-tampered"),
+        (["--fault", "lost-interrupt:vector=9", "--", "true"], "give a number from 0 to 7"),
+        (["--junit", "report.xml", "--", "true"], "leave the command, --root and --fault away"),
+    ],
+)
+def test_vm_refuses_what_no_guest_can_be_before_it_fetches_anything(arguments: list[str], remedy: str) -> None:
+    assert remedy in fauxdna("vm", *arguments, status=1).stderr

@@ -83,6 +83,7 @@ def vm(
         raise InvalidArgument(
             "--junit runs the built-in checks, in guests and with faults of its own", "leave the command, --root and --fault away"
         )
+    faults = [Fault.parse(text) for text in fault or []]
     shares, programs = [_share(text) for text in share or []], {PROBE: probe()}
     if root:
         package, scripts = own_package()
@@ -93,7 +94,7 @@ def vm(
         vfs=vfs,
         pf=pf,
         mirror=mirror,
-        faults=[Fault.parse(text) for text in fault or []],
+        faults=faults,
         memory=memory,
         iommu=_iommu(iommu),
         accelerator=_accelerator(accel),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from typing import Final
 
 from fauxdna.serve import Fault, LocalDie
@@ -15,6 +16,7 @@ PF: Final = "0000:00:05.0"
 VFS: Final = ("0000:00:05.1", "0000:00:05.2")
 DRIVER: Final = "/sys/bus/pci/drivers/amdxdna"
 SECONDS: Final = 120.0
+_LET_GO_SECONDS: Final = 5.0
 KERNEL_COMPLAINTS: Final = re.compile(r"WARNING: |BUG: |Oops|Call Trace|general protection|refcount_t:|possible .* deadlock")
 """What no driver may cause, whatever a device does."""
 DRIVER_COMPLAINTS: Final = re.compile(r"amdxdna .*(\*ERROR\*|failed|timeout|bad state)")
@@ -74,6 +76,16 @@ class Bench:
     def set_vfs(self, count: int) -> None:
         """Through the PF's driver."""
         self.do(f"echo {count} > /sys/bus/pci/devices/{PF}/sriov_numvfs")
+
+    def let_go(self) -> None:
+        """Waits until the server has noticed that the guest is gone; nothing may be mapped then."""
+        deadline = time.monotonic() + _LET_GO_SECONDS
+        while self.server.clients and time.monotonic() < deadline:
+            time.sleep(0.01)
+        if self.server.clients or self.server.dma_maps:
+            raise CheckFailed(
+                f"after the guest's end there are {self.server.dma_maps} DMA mappings and clients {self.server.clients}"
+            )
 
     def works(self, function: str = VFS[0]) -> None:
         """A packet on the function's node completes."""
