@@ -88,3 +88,9 @@ def test_calls_are_refused_with_the_errno_of_the_documentation(machine: Machine)
     assert len([line for line in ran(machine, "fauxdna-probe refusals").splitlines() if ": E" in line]) == 2 + 2 * 19
     # The driver names each refusal in the log; none is a warning of the kernel's.
     assert not [line for line in machine.dmesg().splitlines() if re.search(r"WARNING|BUG:|Oops|Call Trace", line)]
+
+
+def test_an_output_file_has_the_bytes_that_were_asked_for(machine: Machine, small: SmallModel) -> None:
+    model, size = "/usr/share/fauxdna/model", len(small.output) + 100
+    ran(machine, f"fauxdna-probe run -o 1=/tmp/out {model}/model.elf {model}/input zeros:{size} zeros:8192")
+    assert ran(machine, "stat -c %s /tmp/out") == f"{size}\n"

@@ -105,8 +105,12 @@ static struct buffer argument_buffer(int fd, const char *text)
 	uint8_t *data;
 	size_t size;
 
-	if (!strncmp(text, "zeros:", 6))
-		return allocate(fd, number(text + 6), XDNA_BO_TYPE_SHARE);
+	if (!strncmp(text, "zeros:", 6)) {
+		size = number(text + 6);
+		buffer = allocate(fd, size ? size : 1, XDNA_BO_TYPE_SHARE);
+		buffer.size = size;
+		return buffer;
+	}
 	data = read_file(text, &size);
 	buffer = allocate(fd, size ? size : 1, XDNA_BO_TYPE_SHARE);
 	memcpy(buffer.bytes, data, size);
