@@ -292,6 +292,8 @@ fn take_lock(fd: RawFd, id: u64) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::os::fd::FromRawFd;
+
     use super::*;
 
     #[test]
@@ -309,18 +311,26 @@ mod tests {
         }
     }
 
+    /// A node's file, which like all of them lies in a tmpfs: other file systems have no positions as high as a tag.
+    fn node() -> OwnedFd {
+        // SAFETY: a live C string and flags; a result of 0 or more is a new descriptor that nobody else owns.
+        unsafe {
+            let fd = libc::memfd_create(c"node".as_ptr(), libc::MFD_CLOEXEC);
+            assert!(fd >= 0);
+            OwnedFd::from_raw_fd(fd)
+        }
+    }
+
+    /// A description of its own of the file.
+    fn open(node: &OwnedFd) -> OwnedFd {
+        let path = format!("/proc/self/fd/{}", node.as_raw_fd());
+        fs::File::options().read(true).write(true).open(path).unwrap().into()
+    }
+
     #[test]
     fn descriptions_are_told_apart_found_again_and_reaped() {
-        let path = std::env::temp_dir().join(format!("fauxdna-clients-{}", std::process::id()));
-        let open = || -> OwnedFd {
-            let options = fs::File::options()
-                .read(true)
-                .write(true)
-                .create(true)
-                .truncate(false)
-                .open(&path);
-            options.unwrap().into()
-        };
+        let node = node();
+        let open = || open(&node);
         let ours = open();
         let clients = Clients::new(&[ours.as_raw_fd()]).unwrap();
         let identify = |file: &OwnedFd| {
@@ -358,22 +368,12 @@ mod tests {
         assert!(busy.release());
         assert_eq!(clients.reap(), [two]);
         assert_eq!(clients.register(two, 1, None).unwrap_err().errno, libc::ENOENT);
-        fs::remove_file(path).unwrap();
     }
 
     #[test]
     fn a_program_that_locks_the_whole_node_harms_itself_only() {
-        let path = std::env::temp_dir().join(format!("fauxdna-locked-{}", std::process::id()));
-        let options = || {
-            fs::File::options()
-                .read(true)
-                .write(true)
-                .create(true)
-                .truncate(false)
-                .open(&path)
-                .unwrap()
-        };
-        let (ours, greedy, other): (OwnedFd, OwnedFd, OwnedFd) = (options().into(), options().into(), options().into());
+        let node = node();
+        let (ours, greedy, other) = (open(&node), open(&node), open(&node));
         let clients = Clients::new(&[ours.as_raw_fd()]).unwrap();
         let mut all = byte(libc::F_WRLCK, 0);
         all.l_len = 0;
@@ -386,6 +386,5 @@ mod tests {
         assert_eq!(ids[0], ids[1]);
         assert_eq!(ids[2], ids[3]);
         assert_ne!(ids[0], ids[2]);
-        fs::remove_file(path).unwrap();
     }
 }
