@@ -271,7 +271,7 @@ static void print_log(void)
 	int length = klogctl(READ_LOG, log, sizeof log - 1);
 
 	for (char *line = strtok(log, "\n"); length > 0 && line; line = strtok(NULL, "\n"))
-		if (strstr(line, "amdxdna") && strchr(line, '['))
+		if (strstr(line, "amdxdna") && !strstr(line, "ommand line:") && strchr(line, '['))
 			printf("%s\n", strchr(line, '['));
 }
 
