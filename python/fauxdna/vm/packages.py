@@ -98,9 +98,8 @@ class Packages:
         return locked(self._folder / "lock")
 
     def _describe(self, names: Sequence[str], dependencies: bool) -> str:
-        if not dependencies:
-            return ", ".join(names)
-        uris = self._apt("apt-get", "-qq", "--print-uris", "--yes", "install", *names).splitlines()
+        command = ("--yes", "install") if dependencies else ("download",)
+        uris = self._apt("apt-get", "-qq", "--print-uris", *command, *names).splitlines()
         size = sum(int(line.split()[2]) for line in uris if line.startswith("'"))
         return f"{names[0]} ({len(uris)} packages, {size / 1e6:.0f} MB)"
 
