@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import shutil
+import struct
 import subprocess
 from pathlib import Path
 
 import pytest
 
-from fauxdna.abi import seccomp
+from fauxdna.abi import linux, seccomp
 from fauxdna.abi._declare import Struct
+from fauxdna.host import _filter
 
 STRUCTS = {value.name: value for value in vars(seccomp).values() if isinstance(value, Struct)}
 MACROS = {
@@ -64,3 +66,11 @@ def test_structures(compiled: dict[str, int], name: str) -> None:
 @pytest.mark.parametrize("name", MACROS)
 def test_values(compiled: dict[str, int], name: str) -> None:
     assert MACROS[name] == compiled[name]
+
+
+def test_the_filters_offsets_are_the_structures() -> None:
+    assert seccomp.DATA.offsets["nr"] == linux.SECCOMP_DATA_NR
+    assert seccomp.DATA.offsets["arch"] == linux.SECCOMP_DATA_ARCH
+    assert seccomp.DATA.offsets["args"] == linux.SECCOMP_DATA_ARGUMENTS
+    assert struct.calcsize(_filter._INSTRUCTION) == seccomp.BPF_INSTRUCTION.size
+    assert struct.calcsize(_filter._PROGRAM) == seccomp.BPF_PROGRAM.size

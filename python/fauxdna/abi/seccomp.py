@@ -1,6 +1,7 @@
 """seccomp's user notification as Linux has it: operations, flags, classic BPF and the calls of a listener.
 
-Sizes, offsets and values are checked against a C compile of the system's headers.
+The numbers that the filter needs are those of :mod:`fauxdna.abi.linux`, which costs nothing to import. Sizes, offsets and values
+are checked against a C compile of the system's headers.
 """
 
 from __future__ import annotations
@@ -8,48 +9,41 @@ from __future__ import annotations
 from enum import IntEnum, IntFlag
 from typing import Final
 
+from . import linux
 from ._declare import Field, Struct
 
 _SOURCE = "Linux include/uapi/linux/seccomp.h"
 _FILTER = "Linux include/uapi/linux/filter.h"
 
-PR_SET_NO_NEW_PRIVS: Final = 38
-"""``linux/prctl.h``."""
-SYS_SECCOMP: Final = 317
-"""``seccomp(2)`` on x86-64, ``asm/unistd_64.h``."""
-SYS_IOCTL: Final = 16
-"""``ioctl(2)`` on x86-64; an x32 caller's number has bit 30 set."""
-SET_MODE_FILTER: Final = 1
+PR_SET_NO_NEW_PRIVS: Final = linux.PR_SET_NO_NEW_PRIVS
+SYS_SECCOMP: Final = linux.SYS_SECCOMP
+SYS_IOCTL: Final = linux.SYS_IOCTL
+SET_MODE_FILTER: Final = linux.SECCOMP_SET_MODE_FILTER
 GET_NOTIF_SIZES: Final = 3
-AUDIT_ARCH_X86_64: Final = 0xC000_003E
-"""``linux/audit.h``: EM_X86_64, 64 bits, little-endian."""
+AUDIT_ARCH_X86_64: Final = linux.AUDIT_ARCH_X86_64
 
 
 class FilterFlag(IntFlag):
     """``SECCOMP_FILTER_FLAG_*``."""
 
-    NEW_LISTENER = 1 << 3
-    WAIT_KILLABLE_RECV = 1 << 5
+    NEW_LISTENER = linux.SECCOMP_NEW_LISTENER
+    WAIT_KILLABLE_RECV = linux.SECCOMP_WAIT_KILLABLE_RECV
 
 
 class Return(IntEnum):
     """``SECCOMP_RET_*``."""
 
-    USER_NOTIF = 0x7FC0_0000
-    ALLOW = 0x7FFF_0000
+    USER_NOTIF = linux.SECCOMP_USER_NOTIF
+    ALLOW = linux.SECCOMP_ALLOW
 
 
 class Bpf(IntEnum):
     """Classic BPF instructions (``linux/bpf_common.h``)."""
 
-    LOAD_WORD = 0x20
-    """``BPF_LD | BPF_W | BPF_ABS``."""
-    AND = 0x54
-    """``BPF_ALU | BPF_AND | BPF_K``."""
-    JUMP_EQUAL = 0x15
-    """``BPF_JMP | BPF_JEQ | BPF_K``."""
-    RETURN = 0x06
-    """``BPF_RET | BPF_K``."""
+    LOAD_WORD = linux.BPF_LOAD_WORD
+    AND = linux.BPF_AND
+    JUMP_EQUAL = linux.BPF_JUMP_EQUAL
+    RETURN = linux.BPF_RETURN
 
 
 BPF_INSTRUCTION: Final = Struct(

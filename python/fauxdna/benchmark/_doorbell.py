@@ -107,7 +107,11 @@ def _mailbox() -> float:
     return float(statistics.median(times))
 
 
-def _empty_job() -> bytes:
+EMPTY_JOB_SIZE = 32
+"""Bytes of its header and instructions: a multiple of 16, as the text of a page in an ELF is."""
+
+
+def empty_job() -> bytes:
     """One page: START_JOB, END_JOB, EOF."""
     job = struct.pack("<BBHHH", Opcode.START_JOB, 0, 0, 12, 0) + struct.pack("<II", Opcode.END_JOB, Opcode.EOF)
     header = PAGE_HEADER.pack(magic=PAGE_MAGIC, length=PAGE_HEADER.size + len(job))
@@ -124,7 +128,7 @@ def _die() -> Iterator[tuple[_Shared, Interrupts]]:
         stack.callback(os.close, doorbell)
         os.ftruncate(memory, _MEMORY_SIZE)
         os.ftruncate(doorbell, DOORBELL_PAGE_SIZE)
-        os.pwrite(memory, _empty_job(), _QUEUE_SIZE)
+        os.pwrite(memory, empty_job(), _QUEUE_SIZE)
         space = AddressSpace()
         space.map(_ADDRESS, memory, 0, _MEMORY_SIZE, 3)
         engine = Engine(1, cpu=processors[-1])

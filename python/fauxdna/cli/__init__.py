@@ -9,7 +9,7 @@ import sys
 
 import typer
 
-from . import bench, compile, demo, disasm, exec, firmware, info, quantize, run, serve, smi, vm
+from . import bench, compile, demo, disasm, doctor, exec, firmware, info, quantize, run, serve, smi, vm
 
 app = typer.Typer(
     name="fauxdna",
@@ -19,7 +19,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for module in (run, exec, serve, compile, quantize, disasm, info, bench, vm):
+for module in (run, exec, serve, doctor, compile, quantize, disasm, info, bench, vm):
     module.register(app)
 app.add_typer(demo.app, name="demo")
 app.add_typer(firmware.app, name="firmware")

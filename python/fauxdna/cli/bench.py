@@ -16,6 +16,7 @@ class Benchmark(StrEnum):
     """What can be measured."""
 
     DOORBELL = "doorbell"
+    EXEC = "exec"
     GEMM = "gemm"
     GUEST = "guest"
     MODEL = "model"
@@ -39,7 +40,8 @@ def bench(
     what: Annotated[
         Benchmark,
         typer.Argument(
-            help="doorbell: command latency; gemm: int8 arithmetic; guest: stock Linux in QEMU; model: a whole model."
+            help="doorbell: command latency; exec: unmodified programs; gemm: int8 arithmetic; guest: stock Linux in QEMU; "
+            "model: a whole model."
         ),
     ],
     model: Annotated[Model, typer.Argument(help="For 'model': which one.")] = Model.DET_SMALL,
@@ -55,6 +57,8 @@ def bench(
         match what:
             case Benchmark.DOORBELL:
                 figures = benchmark.doorbell(samples)
+            case Benchmark.EXEC:
+                figures = {name: value for name, value in benchmark.execution().items() if value is not None}
             case Benchmark.GEMM:
                 figures = benchmark.gemm()
             case Benchmark.GUEST:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
+import struct
 
-from ..abi import seccomp
-from ..abi.seccomp import Bpf, FilterFlag, Return
+from ..abi import linux
 from ..errors import Busy, FauxdnaError, Unsupported
 
+_INSTRUCTION, _PROGRAM = "<HBBI", "<H6xQ"
+"""``struct sock_filter`` and ``struct sock_fprog``."""
 _DRM_TYPE = ord("d")
 """``DRM_IOCTL_BASE``, the type byte of every DRM request (``drm.h``)."""
 
@@ -20,20 +22,20 @@ def filter_program() -> bytes:
     ``ioctl`` by x86-64's own number whose request has DRM's type is notified; all else is allowed, x32 and i386 callers too.
     The number comes first, so the kernel knows every other system call as allowed without running the filter (its action cache).
     """
-    argument = seccomp.DATA.offsets["args"] + 8
-    allow, notify = Return.ALLOW, Return.USER_NOTIF
+    # Of the second argument, the request, the low half: this is a little-endian machine.
+    argument = linux.SECCOMP_DATA_ARGUMENTS + 8
     rows = [
-        (Bpf.LOAD_WORD, 0, 0, seccomp.DATA.offsets["nr"]),
-        (Bpf.JUMP_EQUAL, 0, 6, seccomp.SYS_IOCTL),
-        (Bpf.LOAD_WORD, 0, 0, seccomp.DATA.offsets["arch"]),
-        (Bpf.JUMP_EQUAL, 0, 4, seccomp.AUDIT_ARCH_X86_64),
-        (Bpf.LOAD_WORD, 0, 0, argument),
-        (Bpf.AND, 0, 0, 0xFF00),
-        (Bpf.JUMP_EQUAL, 0, 1, _DRM_TYPE << 8),
-        (Bpf.RETURN, 0, 0, notify),
-        (Bpf.RETURN, 0, 0, allow),
+        (linux.BPF_LOAD_WORD, 0, 0, linux.SECCOMP_DATA_NR),
+        (linux.BPF_JUMP_EQUAL, 0, 6, linux.SYS_IOCTL),
+        (linux.BPF_LOAD_WORD, 0, 0, linux.SECCOMP_DATA_ARCH),
+        (linux.BPF_JUMP_EQUAL, 0, 4, linux.AUDIT_ARCH_X86_64),
+        (linux.BPF_LOAD_WORD, 0, 0, argument),
+        (linux.BPF_AND, 0, 0, 0xFF00),
+        (linux.BPF_JUMP_EQUAL, 0, 1, _DRM_TYPE << 8),
+        (linux.BPF_RETURN, 0, 0, linux.SECCOMP_USER_NOTIF),
+        (linux.BPF_RETURN, 0, 0, linux.SECCOMP_ALLOW),
     ]
-    return b"".join(seccomp.BPF_INSTRUCTION.pack(code=code, jt=jt, jf=jf, k=k) for code, jt, jf, k in rows)
+    return b"".join(struct.pack(_INSTRUCTION, *row) for row in rows)
 
 
 def install_filter() -> int:
@@ -49,15 +51,14 @@ def install_filter() -> int:
     code = filter_program()
     instructions = ctypes.create_string_buffer(code, len(code))
     program = ctypes.create_string_buffer(
-        seccomp.BPF_PROGRAM.pack(len=len(code) // seccomp.BPF_INSTRUCTION.size, filter=ctypes.addressof(instructions)),
-        seccomp.BPF_PROGRAM.size,
+        struct.pack(_PROGRAM, len(code) // struct.calcsize(_INSTRUCTION), ctypes.addressof(instructions))
     )
-    if libc.prctl(seccomp.PR_SET_NO_NEW_PRIVS, *(ctypes.c_ulong(value) for value in (1, 0, 0, 0))):
+    if libc.prctl(linux.PR_SET_NO_NEW_PRIVS, *(ctypes.c_ulong(value) for value in (1, 0, 0, 0))):
         raise _error("no_new_privs", ctypes.get_errno())
-    flags = FilterFlag.NEW_LISTENER | FilterFlag.WAIT_KILLABLE_RECV
+    flags = linux.SECCOMP_NEW_LISTENER | linux.SECCOMP_WAIT_KILLABLE_RECV
     listener = libc.syscall(
-        ctypes.c_long(seccomp.SYS_SECCOMP),
-        ctypes.c_ulong(seccomp.SET_MODE_FILTER),
+        ctypes.c_long(linux.SYS_SECCOMP),
+        ctypes.c_ulong(linux.SECCOMP_SET_MODE_FILTER),
         ctypes.c_ulong(flags),
         ctypes.byref(program),
     )
