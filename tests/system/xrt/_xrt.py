@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import shlex
 import shutil
 import subprocess
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+import pytest
 
 SYSTEM = Path(__file__).parents[1]
 EXAMPLES = Path(__file__).parents[3] / "examples"
@@ -22,6 +24,7 @@ from _sandboxed import Runner, as_root, as_user  # noqa: E402
 from _trixie import TrixieRoot  # noqa: E402
 
 import fauxdna  # noqa: E402
+from fauxdna.abi.elf import SCRATCH_PAD_SIZE  # noqa: E402
 from fauxdna.artifact.program import Program  # noqa: E402
 
 _ELSEWHERE = "/mnt"
@@ -71,6 +74,14 @@ class Xrt:
         path.write_bytes(data.encode() if isinstance(data, str) else data)
         path.chmod(0o755)
         return name
+
+    def need_scratch_pad(self, columns: int) -> None:
+        """Skips where XRT may not lock its scratch pad for so many columns, and 2 MiB of other buffers."""
+        limit = resource.getrlimit(resource.RLIMIT_MEMLOCK)[1]
+        if self.runner.prefix and limit != resource.RLIM_INFINITY and columns * SCRATCH_PAD_SIZE > limit - (2 << 20):
+            pytest.skip(
+                f"XRT's scratch pad for {columns} columns exceeds this machine's limit of locked memory, {limit >> 20} MiB"
+            )
 
     def example(self, name: str) -> str:
         """An example program of this repository, where an ordinary user may read it."""

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import os
-import resource
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from _xrt import Small, TrixieRoot, Xrt, as_root, as_user
-
-from fauxdna.abi.elf import SCRATCH_PAD_SIZE
 
 
 @pytest.fixture(params=["root", "user"])
@@ -34,9 +31,7 @@ _made: dict[int, Small] = {}
 def small(request: pytest.FixtureRequest, xrt: Xrt) -> Small:
     """A compiled model and what comes out of it."""
     columns: int = request.param
-    limit = resource.getrlimit(resource.RLIMIT_MEMLOCK)[1]
-    if xrt.runner.prefix and limit != resource.RLIM_INFINITY and columns * SCRATCH_PAD_SIZE > limit - (2 << 20):
-        pytest.skip(f"XRT's scratch pad for {columns} columns exceeds this machine's limit of locked memory, {limit >> 20} MiB")
+    xrt.need_scratch_pad(columns)
     if columns not in _made:
         _made[columns] = Small(columns)
     return _made[columns]
