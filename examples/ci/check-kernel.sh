@@ -6,8 +6,8 @@ shift 2
 here=$(cd "$(dirname "$0")" && pwd)
 
 cd "$tree"
-[ -f .config ] || make -s x86_64_defconfig
-scripts/kconfig/merge_config.sh -m .config "$here/kernel.config"
+[ -f .config ] || make -s tinyconfig
+scripts/kconfig/merge_config.sh -m .config "$here/kernel.config" ${DEBUG:+"$here/debug.config"}
 make -s olddefconfig
 grep -q '^CONFIG_DRM_ACCEL_AMDXDNA=[my]' .config || { echo "this tree has no amdxdna for AIE4, or its dependencies are off" >&2; exit 2; }
 make -s -j"$(nproc)" bzImage modules
