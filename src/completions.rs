@@ -1,7 +1,7 @@
 //! Waits for commands and interrupts: WAIT_CMD without Python.
 //!
-//! One thread serves the waits of any number of queues and MSI-X vectors. A command that is done already costs its caller a look at
-//! the queue's indices. Otherwise the thread polls for a while, then *arms* (unmasks) the vector and sleeps on its eventfd; a vector
+//! A thread serves the waits of any number of queues and MSI-X vectors. A command that is done already costs its caller a look at
+//! the queue's indices. Otherwise the thread polls for a while, then has the vector *armed* (unmasked) and sleeps on its eventfd; a vector
 //! that nobody has waited for lately is disarmed, so that completions make no system call. An interrupt that comes while its vector
 //! is masked stays pending and is delivered when it is armed, so none is lost.
 
@@ -37,7 +37,7 @@ pub enum Outcome {
 
 /// What is called when a wait ends: on the thread, or on whoever removes the queue. It must not block, nor remove or close anything.
 pub type Finish = Box<dyn FnOnce(Outcome) + Send>;
-/// Unmasks (`true`) or masks a vector. Called on the thread, one call at a time.
+/// Unmasks (`true`) or masks a vector. Called on a thread for that alone, one call at a time.
 pub type Arm = Box<dyn Fn(bool) + Send + Sync>;
 
 struct Vector {
@@ -102,6 +102,8 @@ struct Shared {
     epoll: OwnedFd,
     /// Held while a vector is armed or disarmed.
     arming: Mutex<()>,
+    /// Vectors that have just been armed.
+    armed: Mutex<Vec<u64>>,
 }
 
 /// A lock whose data stays valid when a thread panicked with it: nothing here is left half done.
@@ -163,17 +165,18 @@ impl Completions {
             epoll: worker::epoll(wake.fd())?,
             wake,
             arming: Mutex::default(),
+            armed: Mutex::default(),
         });
+        let refused = |error: std::io::Error| {
+            let errno = error.raw_os_error().unwrap_or(libc::EAGAIN);
+            Error::new(errno, format!("starting the threads for waits: {error}"))
+        };
+        let arming = worker::Arming::start(shared.clone()).map_err(refused)?;
         let theirs = shared.clone();
         let thread = std::thread::Builder::new()
             .name("fauxdna-waits".into())
-            .spawn(move || worker::Worker::new(theirs).run())
-            .map_err(|error| {
-                Error::new(
-                    error.raw_os_error().unwrap_or(libc::EAGAIN),
-                    format!("starting the thread for waits: {error}"),
-                )
-            })?;
+            .spawn(move || worker::Worker::new(theirs, arming).run())
+            .map_err(refused)?;
         Ok(Arc::new(Self {
             shared,
             kick,

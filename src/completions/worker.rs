@@ -3,8 +3,9 @@
 use std::collections::HashMap;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
 use std::sync::atomic::{Ordering, fence};
+use std::sync::{Arc, mpsc};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use super::{Finish, Outcome, Shared, Vector, lock};
@@ -73,9 +74,52 @@ struct Armed {
     wanted: bool,
 }
 
+/// Arms and disarms on a thread of its own, in order: that calls into Python and the die, and whoever keeps those busy must not hold
+/// up everybody's waits.
+pub(super) struct Arming {
+    send: mpsc::Sender<(Arc<Vector>, bool)>,
+    thread: JoinHandle<()>,
+}
+
+impl Arming {
+    /// Starts the thread.
+    pub fn start(shared: Arc<Shared>) -> std::io::Result<Self> {
+        let (send, requests) = mpsc::channel::<(Arc<Vector>, bool)>();
+        let run = move || {
+            for (vector, armed) in requests {
+                {
+                    let _arming = lock(&shared.arming);
+                    if !vector.gone.load(Ordering::SeqCst) {
+                        guarded(|| (vector.arm)(armed));
+                    }
+                }
+                if armed {
+                    lock(&shared.armed).push(vector.id);
+                    shared.post();
+                }
+            }
+        };
+        let thread = std::thread::Builder::new().name("fauxdna-arm".into()).spawn(run)?;
+        Ok(Self { send, thread })
+    }
+
+    fn set(&self, vector: Arc<Vector>, armed: bool) {
+        // The thread ends only after this sender.
+        let _ = self.send.send((vector, armed));
+    }
+
+    /// Until all that was asked for is done.
+    fn finish(self) {
+        drop(self.send);
+        // A panic of what it calls was caught.
+        let _ = self.thread.join();
+    }
+}
+
 pub(super) struct Worker {
     shared: Arc<Shared>,
-    /// By the vector's number.
+    arming: Arming,
+    /// Vectors that are armed, or will be, by number.
     armed: HashMap<u64, Armed>,
     /// Vectors whose waits must be looked at: they had an interrupt, or were armed just now.
     due: Vec<u64>,
@@ -83,9 +127,10 @@ pub(super) struct Worker {
 }
 
 impl Worker {
-    pub fn new(shared: Arc<Shared>) -> Self {
+    pub fn new(shared: Arc<Shared>, arming: Arming) -> Self {
         Self {
             shared,
+            arming,
             armed: HashMap::new(),
             due: Vec::new(),
             events_at: Instant::now(),
@@ -96,6 +141,7 @@ impl Worker {
     pub fn run(mut self) {
         while !self.shared.closed.load(Ordering::SeqCst) {
             let posted = self.shared.posted.load(Ordering::SeqCst);
+            self.due.append(&mut lock(&self.shared.armed));
             let now = Instant::now();
             let round = self.round(now);
             for (finish, outcome) in round.ended {
@@ -114,10 +160,11 @@ impl Worker {
                 self.sleep(posted, [round.next, quiet].into_iter().flatten().min());
             }
         }
-        for armed in std::mem::take(&mut self.armed).into_values() {
-            self.set(&armed.vector, false);
+        for armed in self.armed.into_values() {
+            self.arming.set(armed.vector, false);
         }
         self.shared.end(|_| true);
+        self.arming.finish();
     }
 
     /// Looks at the waits that may have ended.
@@ -161,11 +208,10 @@ impl Worker {
         round
     }
 
-    /// Arms vectors; the waits for them are looked at once more then.
+    /// Has vectors armed; the waits for them are looked at once more when that is done.
     fn arm(&mut self, vectors: Vec<Arc<Vector>>, now: Instant) {
         for vector in vectors {
-            self.set(&vector, true);
-            self.due.push(vector.id);
+            self.arming.set(vector.clone(), true);
             let id = vector.id;
             let armed = Armed {
                 vector,
@@ -187,17 +233,10 @@ impl Worker {
             keep
         });
         for vector in done {
-            self.set(&vector, false);
+            self.arming.set(vector, false);
         }
         let unwanted = self.armed.values().filter(|armed| !armed.wanted);
         unwanted.map(|armed| armed.needed + QUIET).min()
-    }
-
-    fn set(&self, vector: &Vector, armed: bool) {
-        let _arming = lock(&self.shared.arming);
-        if !vector.gone.load(Ordering::SeqCst) {
-            guarded(|| (vector.arm)(armed));
-        }
     }
 
     /// Sleeps until an interrupt, until someone posts after `posted`, or until `next`.

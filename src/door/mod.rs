@@ -157,12 +157,27 @@ impl Shared {
         }
     }
 
-    /// Tells of the clients that are gone.
-    fn tell_closed(&self, handler: &dyn Handler) {
+    /// Tells of the clients that are gone, if a close was heard of, a look is wanted or `due`; whether one was heard of or wanted.
+    ///
+    /// `settle`: the wish is fulfilled with this. The kernel tells of a close before it drops the lock, so whoever does not look
+    /// again later leaves it.
+    fn tell_closed(&self, handler: &dyn Handler, due: bool, settle: bool) -> bool {
+        // Events are taken behind the lock: who finds none knows that they have been acted on.
         let _telling = lock(&self.telling);
-        for client in self.clients.reap() {
-            handler.closed(client);
+        if self.take_closes() {
+            self.look.store(true, Ordering::SeqCst);
         }
+        let wanted = if settle {
+            self.look.swap(false, Ordering::SeqCst)
+        } else {
+            self.look.load(Ordering::SeqCst)
+        };
+        if wanted || due {
+            for client in self.clients.reap() {
+                handler.closed(client);
+            }
+        }
+        wanted
     }
 }
 
@@ -231,9 +246,15 @@ impl Door {
             return;
         }
         let mut threads = lock(&self.0.threads);
-        while !threads.over {
+        // Also until the threads have left the handler's own ways: an interpreter that ends meanwhile would end the process.
+        while !threads.over || threads.running > 0 {
             threads = self.0.changed.wait(threads).unwrap_or_else(|broken| broken.into_inner());
         }
+    }
+
+    /// For whoever has to wait for the threads in the end.
+    pub fn running(&self) -> Running {
+        Running(Arc::downgrade(&self.0))
     }
 
     /// Starts to close, without waiting.
@@ -241,6 +262,23 @@ impl Door {
         self.0.stopping.store(true, Ordering::SeqCst);
         self.0.active();
         self.0.wake.signal();
+    }
+}
+
+/// A door whose threads may still run, also after it was dropped.
+pub struct Running(Weak<Shared>);
+
+impl Running {
+    /// Whether it may.
+    pub fn is_alive(&self) -> bool {
+        self.0.strong_count() > 0
+    }
+
+    /// Closes the door; see [`Door::close`].
+    pub fn close(&self) {
+        if let Some(shared) = self.0.upgrade() {
+            Door(shared).close();
+        }
     }
 }
 

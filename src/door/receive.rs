@@ -112,14 +112,7 @@ fn take(shared: &Arc<Shared>, listener: &Listener, handler: &dyn Handler, notifi
     shared.active();
     let since = shared.now();
     shared.turn.change(turn, 0, (turn, since));
-    if shared.take_closes() {
-        shared.look.store(true, Ordering::SeqCst);
-    }
-    if shared.look.load(Ordering::SeqCst) {
-        shared.tell_closed(handler);
-    }
-    // A close that is being told of on the watch thread comes first as well.
-    drop(lock(&shared.telling));
+    shared.tell_closed(handler, false, false);
     handler.call(call.clone());
     // Nobody else has it: it is answered as it is dropped.
     if call.is_open() && Arc::strong_count(&call) > 1 {

@@ -79,12 +79,11 @@ impl<'a> Watch<'a> {
     }
 
     fn look_at_closes(&mut self, handler: &dyn Handler, now: Instant) {
-        let told = self.shared.take_closes() | self.shared.look.swap(false, Ordering::SeqCst);
         let due = self.closes.is_some_and(|(due, _)| due <= now);
+        let told = self.shared.tell_closed(handler, due, true);
         if !told && !due {
             return;
         }
-        self.shared.tell_closed(handler);
         let index = match self.closes {
             Some((_, index)) if !told => index + 1,
             _ => 0,

@@ -1,7 +1,7 @@
 //! `Door` and `Call`.
 
 use std::os::fd::IntoRawFd;
-use std::sync::{Arc, Mutex, Once, Weak};
+use std::sync::{Arc, Mutex, Once};
 
 use pyo3::exceptions::PyOverflowError;
 use pyo3::prelude::*;
@@ -151,12 +151,12 @@ impl door::Handler for PyHandler {
     }
 }
 
-static DOORS: Mutex<Vec<Weak<door::Door>>> = Mutex::new(Vec::new());
+static DOORS: Mutex<Vec<door::Running>> = Mutex::new(Vec::new());
 static AT_EXIT: Once = Once::new();
 
 /// `fauxdna._core.Door`.
 #[pyclass(frozen, module = "fauxdna._core")]
-pub struct Door(Arc<door::Door>);
+pub struct Door(door::Door);
 
 #[pymethods]
 impl Door {
@@ -172,10 +172,9 @@ impl Door {
         close_at_exit(py)?;
         let completions = completions.map(|completions| completions.0.clone());
         let door = py.detach(|| door::Door::new(listener, &files, Arc::new(PyHandler(handler)), completions))?;
-        let door = Arc::new(door);
         let mut doors = DOORS.lock().unwrap_or_else(|broken| broken.into_inner());
-        doors.retain(|door| door.strong_count() > 0);
-        doors.push(Arc::downgrade(&door));
+        doors.retain(door::Running::is_alive);
+        doors.push(door.running());
         Ok(Self(door))
     }
 
@@ -200,9 +199,7 @@ fn close_at_exit(py: Python<'_>) -> PyResult<()> {
             let close = PyCFunction::new_closure(py, None, None, |arguments, _| {
                 let doors = std::mem::take(&mut *DOORS.lock().unwrap_or_else(|broken| broken.into_inner()));
                 arguments.py().detach(|| {
-                    for door in doors.iter().filter_map(Weak::upgrade) {
-                        door.close();
-                    }
+                    doors.iter().for_each(door::Running::close);
                 });
             })?;
             py.import("atexit")?.call_method1("register", (close,))?;

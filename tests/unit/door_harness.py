@@ -34,7 +34,7 @@ def ioctl(fd, request, argument=0):
 def node(index=0):
     return os.open(NODES[index], os.O_RDWR)
 def say(*words):
-    print(*words, flush=True)
+    os.write(1, (" ".join(map(str, words)) + "\\n").encode())
 """
 GRACE = 20.0
 """Seconds after which something that has to happen counts as missing."""
