@@ -18,9 +18,10 @@
 #define THREADS 16
 #define BLOCK 65536
 
-static unsigned long long version[8]; /* struct drm_version, all lengths 0: nothing but itself is copied */
+static unsigned long long cap[2]; /* struct drm_get_cap */
 static int node = -1;
-#define DRM_IOCTL_VERSION _IOWR('d', 0, version)
+#define DRM_IOCTL_GET_CAP _IOWR('d', 0x0c, cap)
+#define DRM_CAP_SYNCOBJ 0x13
 
 static double now(void)
 {
@@ -67,9 +68,9 @@ static void call_pread(void) { check(pread(file, block, BLOCK, 0), "pread"); }
 
 static void *many(void *count)
 {
-	unsigned long long own[8] = { 0 };
+	unsigned long long own[2] = { DRM_CAP_SYNCOBJ };
 	for (int i = 0; i < *(int *)count; i++)
-		check(ioctl(node, DRM_IOCTL_VERSION, own), "VERSION");
+		check(ioctl(node, DRM_IOCTL_GET_CAP, own), "GET_CAP");
 	return NULL;
 }
 
@@ -97,9 +98,9 @@ int main(int count, char **values)
 		node = open(values[1], O_RDWR);
 		check(node, values[1]);
 		for (int i = 0; i < SAMPLES; i++) {
-			memset(version, 0, sizeof(version));
+			cap[0] = DRM_CAP_SYNCOBJ;
 			double begin = now();
-			check(ioctl(node, DRM_IOCTL_VERSION, version), "VERSION");
+			check(ioctl(node, DRM_IOCTL_GET_CAP, cap), "GET_CAP");
 			samples[i] = now() - begin;
 		}
 		qsort(samples, SAMPLES, sizeof(samples[0]), by_value);

@@ -64,7 +64,8 @@ class Sandbox:
     def call(self, call: Call) -> None:
         """See :class:`~fauxdna.host._door.DoorHandler`."""
         # A program that started faster than its die has a call waiting when the door opens.
-        self._ready.wait()
+        if not self._ready.is_set():
+            self._ready.wait()
         self._service.call(call)
 
     def closed(self, client: int) -> None:

@@ -33,9 +33,9 @@ def version(request: Request) -> None:
 
 def get_cap(request: Request) -> None:
     """``drm_getcap`` of a driver with GEM, syncobjs and timelines, and without modesetting."""
-    request.set(value=0)
-    capability = request.fields.capability
+    capability = request.fields["capability"]
     if capability not in _CAPABILITIES:
+        request.set(value=0)
         raise Unsupported(f"capability {capability:#x} is one of display drivers", "ask for PRIME or SYNCOBJ")
     request.set(value=drm.PRIME_IMPORT_EXPORT if capability == Capability.PRIME else 1)
 

@@ -47,11 +47,10 @@ class Request:
         in_size = size if directions & _IN else 0
         self.out_size = size if directions & _OUT else 0
         try:
-            given = call.data() if in_size else b""
+            self.data = bytearray(call.data() if in_size else 0)
         except OSError as error:
             raise fault(f"argument of {name}", call.argument, in_size) from error
-        self.data = bytearray(max(in_size, self.out_size, known))
-        self.data[: len(given)] = given
+        self.data.extend(bytes(max(in_size, self.out_size, known) - len(self.data)))
         self._structure = structure
 
     @property
@@ -92,7 +91,7 @@ class Request:
         """Copies the argument back, wakes the caller and lets go of the file."""
         if self.out_size:
             try:
-                self.call.write(self.call.argument, bytes(self.data[: self.out_size]))
+                self.call.write(self.call.argument, bytes(memoryview(self.data)[: self.out_size]))
             except OSError:
                 error = errno.EFAULT
         try:

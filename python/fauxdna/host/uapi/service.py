@@ -167,6 +167,8 @@ class Service:
     def _permit(self, request: Request, entry: Entry) -> None:
         """``drm_ioctl_permit``: an accel node is no render node, and nobody is its master."""
         permission, file = entry.permission, request.file
+        if permission is Permission.NONE:
+            return
         if permission & Permission.ROOT_ONLY and not self._is_root(request):
             raise _forbidden(entry, "it takes CAP_SYS_ADMIN")
         if permission & Permission.AUTH and not file.authenticated:
