@@ -87,7 +87,12 @@ class Daemon:
         with self._lock:
             self._sandboxes.add(sandbox)
         self._log.info(f"{program}: {', '.join(names)}")
-        sandbox.start()
+        try:
+            sandbox.start()
+        except OSError:
+            with self._lock:
+                self._sandboxes.discard(sandbox)
+            raise
         return sandbox
 
     @property
@@ -205,6 +210,12 @@ class Server:
         except FauxdnaError as error:
             self._log.warning(f"process {peer.pid}: {error}")
             self._refuse(peer, error)
+            self._drop(peer)
+        except OSError as error:
+            # Whatever a launcher sends, or the lack of descriptors: its sandbox fails, no other.
+            refusal = FauxdnaError(f"the sandbox can't be served: {error.strerror or error}", "", errno=error.errno or errno.EIO)
+            self._log.warning(f"process {peer.pid}: {refusal}")
+            self._refuse(peer, refusal)
             self._drop(peer)
         else:
             self._reply(peer, answer)

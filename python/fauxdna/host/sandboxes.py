@@ -48,12 +48,18 @@ class Sandbox:
         self._service = Service(files, self._open, level=level, hub=hub)
 
     def start(self) -> None:
-        """Begins to answer."""
+        """Begins to answer. ``OSError``: what was sent is no listener, or no device file; then nothing of it is left."""
         listener, *files = self._descriptors
         # One machine serves waits without Python; programs with NPUs of several dies wait through the service.
         machines = {id(machine): machine for machine, _ in self._places}
         completions = next(iter(machines.values())).completions if len(machines) == 1 else None
-        self._door = Door(listener, files, self, completions=completions)
+        try:
+            self._door = Door(listener, files, self, completions=completions)
+        except OSError:
+            self._service.close()
+            for descriptor in self._descriptors:
+                os.close(descriptor)
+            raise
         if completions is not None:
             self._service.attach(self._door, completions)
         self._ready.set()

@@ -15,8 +15,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from _sandboxed import NOBODY, Runner
+from _sandboxed import NOBODY, Runner, as_root
 
+from fauxdna.errors import FauxdnaError
 from fauxdna.host import _wire
 
 NODES = "cd /sys/bus/pci/drivers/amdxdna; echo *"
@@ -161,6 +162,28 @@ def test_nonsense_is_refused_and_harms_nobody(user: Runner, folder: str, data: b
                 except OSError:
                     continue
         assert user.run("--die", daemon.socket, "--", "true").returncode == 0
+        deadline = time.monotonic() + 5
+        while descriptors(daemon.process.pid) != before:
+            assert time.monotonic() < deadline, "descriptors are left"
+            time.sleep(0.02)
+
+
+@pytest.mark.parametrize("kind", ["pipe", "file"])
+def test_what_is_no_sandbox_is_refused_and_harms_nobody(user: Runner, folder: str, kind: str) -> None:
+    # The launcher here is this test, and an ordinary user's daemon takes nobody else, not even root.
+    own = as_root() if os.geteuid() == 0 else user
+    assert isinstance(own, Runner)
+    with serving(own, folder) as daemon, tempfile.TemporaryFile() as file:
+        before = descriptors(daemon.process.pid)
+        pipe = os.pipe()
+        sent = list(pipe) if kind == "pipe" else [file.fileno()] * 2
+        with _wire.connect(daemon.socket) as link:
+            nodes = _wire.ask(link, {"open": [False], "uapi": "next"})["nodes"]
+            with pytest.raises(FauxdnaError, match="can't be served"):
+                _wire.ask(link, {"run": "x", "nodes": [nodes[0]["bdf"]]}, sent)
+        for descriptor in pipe:
+            os.close(descriptor)
+        assert own.run("--die", daemon.socket, "--", "true").returncode == 0
         deadline = time.monotonic() + 5
         while descriptors(daemon.process.pid) != before:
             assert time.monotonic() < deadline, "descriptors are left"
