@@ -88,7 +88,11 @@ def ask(link: socket.socket, document: dict[str, Any], descriptors: Iterable[int
         # A daemon that refuses a caller says so and hangs up, maybe before it was asked.
         with suppress(BrokenPipeError):
             send(link, {"version": VERSION, **document}, descriptors)
-        answer, extra = receive(link)
+        try:
+            answer, extra = receive(link)
+        except ConnectionResetError:
+            # Linux says so first when the other side closed with our request unread, and then gives what it had sent.
+            answer, extra = receive(link)
     except FauxdnaError:
         raise
     except OSError as error:

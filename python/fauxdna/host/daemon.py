@@ -8,6 +8,7 @@ import selectors
 import socket
 import struct
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -27,6 +28,7 @@ _CREDENTIALS: Final = struct.Struct("3i")
 """``struct ucred``."""
 _NAME: Final = "serve"
 _BACKLOG: Final = 128
+_OUT_OF_DESCRIPTORS_S: Final = 0.05
 
 
 class Daemon:
@@ -179,8 +181,9 @@ class Server:
         try:
             link, _ = self._listener.accept()
         except OSError as error:
-            # Out of descriptors: whoever waits is served when others have gone.
+            # Out of descriptors: whoever waits is served when others have gone. The listener stays readable meanwhile.
             self._log.warning(f"a connection can't be taken: {error.strerror}")
+            time.sleep(_OUT_OF_DESCRIPTORS_S)
             return
         link.setblocking(False)
         pid, user, _ = _CREDENTIALS.unpack(link.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size))

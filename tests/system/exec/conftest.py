@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 from _sandboxed import Runner, as_root, as_user
 
@@ -21,4 +23,12 @@ def user() -> Runner:
     made = as_user()
     if isinstance(made, str):
         pytest.skip(made)
+    return made
+
+
+@pytest.fixture
+def own(user: Runner) -> Runner:
+    """``fauxdna`` as who the test itself is: an ordinary user's daemon talks to nobody else, not even to root."""
+    made = as_root() if os.geteuid() == 0 else user
+    assert isinstance(made, Runner)
     return made

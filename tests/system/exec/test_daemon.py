@@ -15,7 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from _sandboxed import NOBODY, Runner, as_root
+from _sandboxed import NOBODY, Runner
 
 from fauxdna.errors import FauxdnaError
 from fauxdna.host import _wire
@@ -149,8 +149,8 @@ HOSTILE = [
 
 @pytest.mark.parametrize("with_descriptor", [False, True])
 @pytest.mark.parametrize("data", HOSTILE, ids=lambda data: data[:12].decode())
-def test_nonsense_is_refused_and_harms_nobody(user: Runner, folder: str, data: bytes, with_descriptor: bool) -> None:
-    with serving(user, folder, "--vfs", "2") as daemon:
+def test_nonsense_is_refused_and_harms_nobody(own: Runner, folder: str, data: bytes, with_descriptor: bool) -> None:
+    with serving(own, folder, "--vfs", "2") as daemon:
         before = descriptors(daemon.process.pid)
         for _ in range(20):
             with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as link:
@@ -161,7 +161,7 @@ def test_nonsense_is_refused_and_harms_nobody(user: Runner, folder: str, data: b
                     link.recv(1 << 16)
                 except OSError:
                     continue
-        assert user.run("--die", daemon.socket, "--", "true").returncode == 0
+        assert own.run("--die", daemon.socket, "--", "true").returncode == 0
         deadline = time.monotonic() + 5
         while descriptors(daemon.process.pid) != before:
             assert time.monotonic() < deadline, "descriptors are left"
@@ -169,10 +169,7 @@ def test_nonsense_is_refused_and_harms_nobody(user: Runner, folder: str, data: b
 
 
 @pytest.mark.parametrize("kind", ["pipe", "file"])
-def test_what_is_no_sandbox_is_refused_and_harms_nobody(user: Runner, folder: str, kind: str) -> None:
-    # The launcher here is this test, and an ordinary user's daemon takes nobody else, not even root.
-    own = as_root() if os.geteuid() == 0 else user
-    assert isinstance(own, Runner)
+def test_what_is_no_sandbox_is_refused_and_harms_nobody(own: Runner, folder: str, kind: str) -> None:
     with serving(own, folder) as daemon, tempfile.TemporaryFile() as file:
         before = descriptors(daemon.process.pid)
         pipe = os.pipe()
