@@ -23,7 +23,9 @@ from _vfio_user import (
     RawClient,
 )
 
+from fauxdna.bus import BusError, Region
 from fauxdna.serve import LocalDie
+from fauxdna.serve.slot import Slot
 from fauxdna.serve.vfio_user import VfioUserServer
 
 
@@ -217,3 +219,17 @@ def test_writes_are_answered_before_the_next_read_sees_them_done(client: RawClie
     for offset, value in ((0x9F0, 0), (0x9F4, 0), (0x9EC, 3), (0, 0), (0, 1)):
         client.post(REGION_WRITE, struct.pack("<QIII", offset, 5, 4, value), flags=NO_REPLY)
     assert client.read(5, 0x9F0, 4) == b"\1\0\0\0"
+
+
+def test_a_write_that_fails_behind_its_answer_keeps_the_client_in_step(
+    client: RawClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(self: Slot, region: Region, offset: int, data: bytes) -> None:
+        raise BusError(errno.EIO, "a function that went away meanwhile")
+
+    before = client.read(7, 0, 4)
+    with monkeypatch.context() as patched:
+        patched.setattr(Slot, "region_write", fail)
+        client.write(2, 0x8000, bytes(4))
+        assert client.read(7, 0, 4) == before
+    assert client.read(7, 0, 4) == before
