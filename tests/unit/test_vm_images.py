@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from fauxdna.errors import InvalidInput, NotFound
+from fauxdna.vm import packages
 from fauxdna.vm.cpio import Cpio
 from fauxdna.vm.kernel import bzimage_release, uncompressed
 from fauxdna.vm.modules import ModuleTree
@@ -101,3 +102,15 @@ def test_something_else_is_no_module(tmp_path: Path) -> None:
     (tmp_path / "a.ko").write_bytes(b"text")
     with pytest.raises(InvalidInput, match="no kernel module"):
         ModuleTree(tmp_path).closure(["a"])
+
+
+def test_a_mirror_is_the_machines_own_or_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("FAUXDNA_DEBIAN_MIRROR", raising=False)
+    sources = "http://mirror.test/debian-security/\nhttp://mirror.test/debian/\n"
+    monkeypatch.setattr(packages, "_output", lambda *command: sources)
+    assert packages.debian_mirror() == "http://mirror.test/debian/"
+    monkeypatch.setattr(packages, "_output", lambda *command: "http://mirror.test/ubuntu/\n")
+    with pytest.raises(packages.PackageError, match="FAUXDNA_DEBIAN_MIRROR=URL"):
+        packages.debian_mirror()
+    monkeypatch.setenv("FAUXDNA_DEBIAN_MIRROR", "http://named.test/debian/")
+    assert packages.debian_mirror() == "http://named.test/debian/"

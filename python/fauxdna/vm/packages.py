@@ -24,7 +24,6 @@ KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 SUITES = ("trixie", "trixie-updates", "trixie-backports")
 PREFERRED = "trixie-backports"
 """Pinned by code name: with ``a=`` apt would take the release's own, older QEMU, which has no vfio-user-pci."""
-DEFAULT_MIRROR = "http://deb.debian.org/debian/"
 VERSIONS_FILE = "packages.json"
 """In each folder made of packages: their versions by name."""
 
@@ -146,12 +145,15 @@ class Packages:
 
 
 def debian_mirror() -> str:
-    """``$FAUXDNA_DEBIAN_MIRROR``, or the Debian mirror in the machine's own sources, or Debian's default."""
+    """``$FAUXDNA_DEBIAN_MIRROR``, or the Debian mirror in the machine's own sources; :class:`PackageError` without either."""
     named = os.environ.get("FAUXDNA_DEBIAN_MIRROR")
     if named:
         return named
     lines = _output("apt-get", "indextargets", "--format", "$(REPO_URI)", "Created-By: Packages").splitlines()
-    return next((line for line in lines if re.search(r"/debian/?$", line)), DEFAULT_MIRROR)
+    for line in lines:
+        if re.search(r"/debian/?$", line):
+            return line
+    raise PackageError("apt's sources on this machine name no Debian mirror", "name one: FAUXDNA_DEBIAN_MIRROR=URL")
 
 
 def _output(*command: str) -> str:
