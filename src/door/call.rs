@@ -194,12 +194,12 @@ impl Call {
     }
 
     fn send(&self, errno: i32) -> bool {
-        let sent = self
-            .shared
-            .listener()
-            .is_some_and(|listener| listener.answer(self.id, -errno));
+        // First: the answered program may close the file and make its next call before this thread runs again, and that call comes
+        // after the close.
         self.shared.finished(self);
-        sent
+        self.shared
+            .listener()
+            .is_some_and(|listener| listener.answer(self.id, -errno))
     }
 
     fn check(&self) -> Result<()> {

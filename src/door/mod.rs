@@ -80,8 +80,10 @@ struct Shared {
     closes: OwnedFd,
     /// Held while clients' ends are told, so that no later call overtakes them.
     telling: Mutex<()>,
-    /// A look for closed clients is due, whatever the events say.
-    look: AtomicBool,
+    /// How often a close was heard of, or a client that was closed before had its last call answered.
+    heard: AtomicU64,
+    /// Of those, the ones whose locks have been dropped for sure. While it is behind, every call looks before it is served.
+    settled: AtomicU64,
     waiting: Mutex<HashMap<u64, Waiting>>,
     turn: receive::Turn,
     began: Instant,
@@ -111,13 +113,13 @@ impl Shared {
         }
     }
 
-    /// After a call's answer.
+    /// Before a call's answer, or instead of it.
     fn finished(&self, call: &Call) {
         if call.listed.load(Ordering::SeqCst) {
             lock(&self.waiting).remove(&call.id);
         }
         if call.client.release() {
-            self.look.store(true, Ordering::SeqCst);
+            self.heard.fetch_add(1, Ordering::SeqCst);
             self.active();
         }
     }
@@ -157,27 +159,23 @@ impl Shared {
         }
     }
 
-    /// Tells of the clients that are gone, if a close was heard of, a look is wanted or `due`; whether one was heard of or wanted.
+    /// Tells of the clients that are gone, if one may be, or `due`; how often a close was heard of until now.
     ///
-    /// `settle`: the wish is fulfilled with this. The kernel tells of a close before it drops the lock, so whoever does not look
-    /// again later leaves it.
-    fn tell_closed(&self, handler: &dyn Handler, due: bool, settle: bool) -> bool {
+    /// The kernel tells of a close just before it drops the lock: this looks again until the watch thread says that it is settled.
+    fn tell_closed(&self, handler: &dyn Handler, due: bool) -> u64 {
         // Events are taken behind the lock: who finds none knows that they have been acted on.
         let _telling = lock(&self.telling);
         if self.take_closes() {
-            self.look.store(true, Ordering::SeqCst);
+            self.heard.fetch_add(1, Ordering::SeqCst);
+            self.active();
         }
-        let wanted = if settle {
-            self.look.swap(false, Ordering::SeqCst)
-        } else {
-            self.look.load(Ordering::SeqCst)
-        };
-        if wanted || due {
+        let heard = self.heard.load(Ordering::SeqCst);
+        if due || heard != self.settled.load(Ordering::SeqCst) {
             for client in self.clients.reap() {
                 handler.closed(client);
             }
         }
-        wanted
+        heard
     }
 }
 
@@ -207,7 +205,8 @@ impl Door {
             clients,
             callers: Callers::default(),
             telling: Mutex::default(),
-            look: AtomicBool::new(false),
+            heard: AtomicU64::new(0),
+            settled: AtomicU64::new(0),
             waiting: Mutex::default(),
             turn: receive::Turn::default(),
             began: Instant::now(),

@@ -112,7 +112,7 @@ fn take(shared: &Arc<Shared>, listener: &Listener, handler: &dyn Handler, notifi
     shared.active();
     let since = shared.now();
     shared.turn.change(turn, 0, (turn, since));
-    shared.tell_closed(handler, false, false);
+    shared.tell_closed(handler, false);
     handler.call(call.clone());
     // Nobody else has it: it is answered as it is dropped.
     if call.is_open() && Arc::strong_count(&call) > 1 {

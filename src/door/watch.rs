@@ -30,6 +30,8 @@ const LOOKS_AFTER_CLOSE: [Duration; 5] = [
     Duration::from_millis(250),
     Duration::from_millis(2500),
 ];
+/// Index of the look after which calls rely on the events again.
+const SETTLED_AFTER: usize = 2;
 
 /// Runs until the door closes or no process has its filter any more, and puts everything away.
 pub fn watch(shared: &Arc<Shared>, handler: &dyn Handler) {
@@ -40,6 +42,7 @@ pub fn watch(shared: &Arc<Shared>, handler: &dyn Handler) {
 struct Watch<'a> {
     shared: &'a Arc<Shared>,
     activity: u64,
+    heard: u64,
     active_until: Instant,
     /// Next look at the locks, and its index in [`LOOKS_AFTER_CLOSE`].
     closes: Option<(Instant, usize)>,
@@ -53,6 +56,7 @@ impl<'a> Watch<'a> {
         Self {
             shared,
             activity: 0,
+            heard: 0,
             active_until: now,
             closes: None,
             rest_until: now,
@@ -80,15 +84,17 @@ impl<'a> Watch<'a> {
 
     fn look_at_closes(&mut self, handler: &dyn Handler, now: Instant) {
         let due = self.closes.is_some_and(|(due, _)| due <= now);
-        let told = self.shared.tell_closed(handler, due, true);
-        if !told && !due {
-            return;
+        let heard = self.shared.tell_closed(handler, due);
+        if heard != self.heard {
+            self.heard = heard;
+            self.closes = Some((now + LOOKS_AFTER_CLOSE[0], 0));
+        } else if let (true, Some((_, index))) = (due, self.closes) {
+            if index == SETTLED_AFTER {
+                self.shared.settled.store(heard, Ordering::SeqCst);
+            }
+            let next = index + 1;
+            self.closes = LOOKS_AFTER_CLOSE.get(next).map(|&pause| (now + pause, next));
         }
-        let index = match self.closes {
-            Some((_, index)) if !told => index + 1,
-            _ => 0,
-        };
-        self.closes = LOOKS_AFTER_CLOSE.get(index).map(|&pause| (now + pause, index));
     }
 
     fn look_at_turn(&self) {
