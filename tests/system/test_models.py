@@ -7,75 +7,31 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 from math import prod
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import onnx
-import onnxruntime
 import pytest
+from _models import Array, Made, make, session
 from _trixie import TrixieRoot, our_operations
 
 import fauxdna
 from fauxdna import _core
-from fauxdna.artifact.program import ArrayStep, Program
-from fauxdna.compiler import compile as compile_model
-from fauxdna.compiler import quantise
+from fauxdna.artifact.program import ArrayStep
 from fauxdna.demo import files, ocr, speech
-from fauxdna.demo.catalogue import CATALOGUE, Entry
+from fauxdna.demo.catalogue import CATALOGUE
 from fauxdna.demo.text_boxes import decode, intersection_over_union, letterbox, normalise
-from fauxdna.errors import NotFound
 from fauxdna.runtime import Npu
 
 pytestmark = pytest.mark.models
 SIGNAL_TO_NOISE_DB = 40
 ARRAY_SHARE = 0.95
-Array = npt.NDArray[np.generic]
-
-
-@dataclass(frozen=True)
-class Made:
-    """A model's float32 and int8 graphs and the program of the latter."""
-
-    entry: Entry
-    path: Path
-    graph: onnx.ModelProto
-    program: Program
-
-    def reference(self, feed: dict[str, Array]) -> list[Array]:
-        """The int8 graph in ONNX Runtime."""
-        return list(_session(self.graph.SerializeToString()).run(None, feed))
-
-    def original(self, feed: dict[str, Array]) -> list[Array]:
-        """The float32 model in ONNX Runtime."""
-        return list(_session(str(self.path)).run(None, feed))
-
-
-def _session(model: bytes | str) -> onnxruntime.InferenceSession:
-    return onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
 
 
 @pytest.fixture(scope="module", params=list(CATALOGUE))
 def made(request: pytest.FixtureRequest) -> Made:
     return make(request.param)
-
-
-_MADE: dict[str, Made] = {}
-
-
-def make(name: str) -> Made:
-    """Quantises and compiles once for all tests."""
-    if name not in _MADE:
-        entry = CATALOGUE[name]
-        try:
-            path = entry.path()
-        except NotFound as missing:
-            pytest.skip(str(missing))
-        graph = quantise(path, entry.calibration(), dict(entry.shapes))
-        _MADE[name] = Made(entry, path, graph, compile_model(graph, strict=entry.strict))
-    return _MADE[name]
 
 
 @pytest.fixture(scope="module")
@@ -92,7 +48,7 @@ def signal_to_noise_db(reference: Array, value: Array) -> float:
 
 
 def test_outputs_are_those_of_onnxruntime(npu: Npu, made: Made) -> None:
-    feed = dict(next(iter(made.entry.calibration())))
+    feed = made.feed()
     with npu.context(made.program) as context:
         outputs = context.run(feed)
     for name, expected in zip(made.program.outputs, made.reference(feed), strict=True):
@@ -107,14 +63,14 @@ def test_the_array_does_the_work(made: Made) -> None:
         (step,) = made.program.steps
         assert isinstance(step, ArrayStep)
         assert all(node.place != "cpu" for node in made.program.nodes)
-    elif made is not _MADE.get("silero"):
+    elif made.entry is not CATALOGUE["silero"]:
         assert share >= ARRAY_SHARE
 
 
 def test_every_instruction_set_gives_the_same_bytes(tmp_path: Path) -> None:
     model = make("cls_mobile")
     model.program.save(tmp_path / "cls.program")
-    np.save(tmp_path / "x.npy", next(iter(model.entry.calibration()))["x"])
+    np.save(tmp_path / "x.npy", model.feed()["x"])
     seen = set()
     for level in _core.simd_levels():
         files = ["--input", tmp_path / "x.npy", "--output", tmp_path / "y.bin"]
@@ -208,11 +164,11 @@ def test_speech_is_where_float32_hears_it(npu: Npu) -> None:
     model = make("silero")
     samples = speech.load_wav(speech.sample_wav())
     heard = speech.mark_speech(npu, samples, progress=lambda _: None)
-    session = _session(str(model.path))
+    float32_model = session(str(model.path))
     hidden = cell = np.zeros((1, 1, 128), np.float32)
     probabilities = []
     for run in speech.frames(samples):
-        part, hidden, cell = session.run(None, {"input": run, "h": hidden, "c": cell})
+        part, hidden, cell = float32_model.run(None, {"input": run, "h": hidden, "c": cell})
         probabilities.append(part.reshape(-1))
     float32 = np.concatenate(probabilities)[: len(heard.probabilities)] >= speech.THRESHOLD
     agree = np.mean((heard.probabilities >= speech.THRESHOLD) == float32)

@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -56,7 +57,7 @@ class Xrt:
 
     def command(self, *command: str, options: tuple[str, ...] = ()) -> list[str]:
         """The same as a command line."""
-        outer: list[str] = []
+        outer = list(raised()) if self.runner.prefix else []
         where = str(self.root.path)
         if self.runner.prefix:
             script = f'mount --bind "$0" {_ELSEWHERE} && exec "$@"'
@@ -75,13 +76,29 @@ class Xrt:
         path.chmod(0o755)
         return name
 
-    def need_scratch_pad(self, columns: int) -> None:
-        """Skips where XRT may not lock its scratch pad for so many columns, and 2 MiB of other buffers."""
+    def need_locked(self, size: int) -> None:
+        """Skips where XRT may not lock ``size`` bytes of buffers, and 1 MiB for queue, code and log."""
         limit = resource.getrlimit(resource.RLIMIT_MEMLOCK)[1]
-        if self.runner.prefix and limit != resource.RLIM_INFINITY and columns * SCRATCH_PAD_SIZE > limit - (2 << 20):
+        if self.runner.prefix and not raised() and limit != resource.RLIM_INFINITY and size + (1 << 20) > limit:
             pytest.skip(
-                f"XRT's scratch pad for {columns} columns exceeds this machine's limit of locked memory, {limit >> 20} MiB"
+                f"XRT locks {size / (1 << 20):.1f} MiB of buffers, this machine allows a user {limit >> 20} MiB, "
+                "and root here may not raise that (CAP_SYS_RESOURCE)"
             )
+
+    def need_scratch_pad(self, columns: int) -> None:
+        """Skips where XRT may not lock its scratch pad for so many columns, and 1 MiB of arguments."""
+        self.need_locked(columns * SCRATCH_PAD_SIZE + (1 << 20))
+
+    def build(self, source: str) -> str:
+        """Compiles an example or a program beside these tests, once a session; gives the program's name."""
+        name = Path(source).stem
+        if name not in _BUILT:
+            found = next(folder / source for folder in (EXAMPLES / "xrt", Path(__file__).parent) if (folder / source).exists())
+            self.add(source, found.read_bytes())
+            flags = ("-std=c++17", "-O1", "-Wall", "-Wextra", "-Werror", "-pthread")
+            self.run("g++", *flags, source, "-o", name, "-lxrt_coreutil")
+            _BUILT[name] = self.read(name)
+        return "./" + self.add(name, _BUILT[name])
 
     def example(self, name: str) -> str:
         """An example program of this repository, where an ordinary user may read it."""
@@ -92,6 +109,16 @@ class Xrt:
     def read(self, name: str) -> bytes:
         """What a program wrote."""
         return (self.folder / name).read_bytes()
+
+
+_BUILT: dict[str, bytes] = {}
+
+
+@cache
+def raised() -> tuple[str, ...]:
+    """What lifts the limit of locked memory for a command, as limits.conf does at log-in; nothing where root may not."""
+    command = ("prlimit", "--memlock=unlimited:unlimited")
+    return command if subprocess.run([*command, "true"], capture_output=True, check=False).returncode == 0 else ()
 
 
 class Small:

@@ -32,9 +32,7 @@ def test_pyxrt(xrt: Xrt, small: Small) -> None:
 
 def test_c_plus_plus(xrt: Xrt, small: Small) -> None:
     step = prepare(xrt, small)
-    source = xrt.example("run_model.cpp")
-    xrt.run("g++", "-std=c++17", "-Wall", "-Wextra", "-Werror", source, "-o", "run_model", "-lxrt_coreutil")
-    xrt.run("./run_model", "model.elf", "in:x.bin", f"out:y.bin:{len(small.y)}", f"work:{step.workspace}")
+    xrt.run(xrt.build("run_model.cpp"), "model.elf", "in:x.bin", f"out:y.bin:{len(small.y)}", f"work:{step.workspace}")
     assert xrt.read("y.bin") == small.y
 
 
