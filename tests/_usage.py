@@ -7,6 +7,8 @@ import os
 import time
 from collections.abc import Callable
 
+from _patience import PATIENCE
+
 
 def descriptors() -> int:
     """Open file descriptors, without those that garbage holds."""
@@ -21,7 +23,7 @@ def usage(mappings: str = "memfd") -> tuple[int, int, int]:
         return held, len(os.listdir("/proc/self/task")), sum(mappings in line for line in maps)
 
 
-def grew(before: tuple[int, ...], now: Callable[[], tuple[int, ...]], seconds: float = 10) -> tuple[int, ...]:
+def grew(before: tuple[int, ...], now: Callable[[], tuple[int, ...]], seconds: float = PATIENCE) -> tuple[int, ...]:
     """By how much each figure is above ``before``, once that is nothing or after ``seconds``: threads take a moment to end."""
     until = time.monotonic() + seconds
     while True:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from _doors import HandMadeQueue
 from _matmul import DATA, K, M, N
+from _patience import PATIENCE
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -24,7 +25,9 @@ CODE_AT = ELF.find(CODE[:256])
 CODE_LENGTH = int.from_bytes(CODE[8:10], "little")
 A = np.random.default_rng(1).integers(-128, 128, (M, K)).astype(np.int8)
 B = np.random.default_rng(2).integers(-128, 128, (K, N)).astype(np.int8)
-many = settings(max_examples=150, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
+many = settings(
+    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 
 
 @pytest.fixture(scope="module")
@@ -37,9 +40,9 @@ def survive(npu: Npu, image: bytes) -> None:
     """Runs the image; whatever it does, the good one works afterwards."""
     c = np.zeros((M, N), np.int32)
     with suppress(InvalidArgument, CommandFailed, OutOfSpace):
-        npu.run_elf(image, [A, B, c], timeout_s=20)
+        npu.run_elf(image, [A, B, c], timeout_s=PATIENCE)
     c = np.zeros((M, N), np.int32)
-    npu.run_elf(ELF, [A, B, c], timeout_s=20)
+    npu.run_elf(ELF, [A, B, c], timeout_s=PATIENCE)
     np.testing.assert_array_equal(c, A.astype(np.int64) @ B.astype(np.int64))
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import struct
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+
+from _patience import PATIENCE_US, eventually
 
 from fauxdna._core import AddressSpace, Engine, HostQueue, Interrupts
 from fauxdna.abi import control_code, host_queue
@@ -102,13 +103,13 @@ class Client:
             kick_fd=engine.kick_fd,
         )
 
-    def run(self, *code: tuple[int, int], seconds: float = 5.0) -> int:
+    def run(self, *code: tuple[int, int]) -> int:
         """Submits and waits; the completion word."""
-        return self.wait(self.queue.submit(code or [(0, BASE + CODE)]), seconds)
+        return self.wait(self.queue.submit(code or [(0, BASE + CODE)]))
 
-    def wait(self, sequence: int, seconds: float = 5.0) -> int:
+    def wait(self, sequence: int) -> int:
         """The completion word; fails the test when it does not come."""
-        word = self.queue.spin(sequence, int(seconds * 1e6))
+        word = self.queue.spin(sequence, PATIENCE_US)
         assert word, f"packet {sequence} did not complete: {self.state}"
         return word
 
@@ -117,12 +118,9 @@ class Client:
         """The context's state."""
         return self.engine.context_state(self.context)
 
-    def until(self, key: str, value: object, seconds: float = 5.0) -> None:
+    def until(self, key: str, value: object) -> None:
         """Waits until the context's state says so."""
-        deadline = time.monotonic() + seconds
-        while self.state[key] != value:
-            assert time.monotonic() < deadline, f"{key} is not {value!r}: {self.state}"
-            time.sleep(0.0005)
+        assert eventually(lambda: self.state[key] == value), f"{key} is not {value!r}: {self.state}"
 
 
 @contextmanager

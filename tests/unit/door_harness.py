@@ -9,9 +9,10 @@ import subprocess
 import sys
 import tempfile
 import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
+
+from _patience import PATIENCE
 
 from fauxdna import _core
 from fauxdna.abi import uapi
@@ -36,8 +37,6 @@ def node(index=0):
 def say(*words):
     os.write(1, (" ".join(map(str, words)) + "\\n").encode())
 """
-GRACE = 20.0
-"""Seconds after which something that has to happen counts as missing."""
 
 
 def request(number: int, size: int = 0, direction: int = 3) -> int:
@@ -93,7 +92,7 @@ class Handler:
     def wait_for(self, condition: Callable[[], bool]) -> None:
         """Until ``condition`` holds; fails if it never does."""
         with self.changed:
-            assert self.changed.wait_for(condition, GRACE), self.events[-20:]
+            assert self.changed.wait_for(condition, PATIENCE), self.events[-20:]
 
     def wait_kept(self, count: int = 1) -> None:
         self.wait_for(lambda: len(self.kept) >= count)
@@ -145,7 +144,7 @@ class Program:
     def __exit__(self, *_: object) -> None:
         if self.process.poll() is None:
             self.process.kill()
-        self.process.wait(GRACE)
+        self.process.wait(PATIENCE)
         assert self.process.stdin is not None
         assert self.process.stdout is not None
         self.process.stdin.close()
@@ -170,15 +169,5 @@ class Program:
         """The rest of what it prints; it has to end well."""
         assert self.process.stdout is not None
         text = self.process.stdout.read()
-        assert self.process.wait(GRACE) == 0, text
+        assert self.process.wait(PATIENCE) == 0, text
         return text.split()
-
-
-def eventually(condition: Callable[[], bool]) -> bool:
-    """Whether ``condition`` comes true before long."""
-    until = time.monotonic() + GRACE
-    while not condition():
-        if time.monotonic() > until:
-            return False
-        time.sleep(0.005)
-    return True

@@ -8,11 +8,13 @@ import os
 import subprocess
 import sys
 import threading
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from _patience import PATIENCE, eventually
 from _usage import descriptors
-from door_harness import GRACE, KEEP, NOOP, Handler, Program, eventually, request
+from door_harness import KEEP, NOOP, Handler, Program, request
 
 from fauxdna import _core
 
@@ -262,7 +264,7 @@ def test_a_slow_answer_holds_up_nobody_else() -> None:
     handler = Handler()
     release = threading.Event()
     slow = request(2)
-    handler.answers[slow] = lambda call: (release.wait(GRACE), call.reply())
+    handler.answers[slow] = lambda call: (release.wait(PATIENCE), call.reply())
     source = f"""
 f = node()
 threads = [threading.Thread(target=ioctl, args=(f, {slow})) for _ in range(5)]
@@ -330,7 +332,7 @@ def test_a_handler_may_close_its_door() -> None:
     ) as program:
         handler.answers[NOOP] = lambda call: (program.door.close(), call.reply(), done.set())
         program.finish()
-        assert done.wait(GRACE)
+        assert done.wait(PATIENCE)
     assert handler.events[-1][0] == "closed"
 
 
@@ -346,7 +348,7 @@ os._exit(0)
 """
     with Program(source) as program:
         handler = program.handler
-        assert program.process.wait(GRACE) == 0
+        assert program.process.wait(PATIENCE) == 0
         assert handler.count("closed") == 0
         program.go()
         handler.wait_for(lambda: handler.count("ended") == 1)
@@ -400,13 +402,22 @@ program.process.kill()
     assert (result.returncode, result.stdout, result.stderr) == (0, "up\n", "")
 
 
+def door_threads() -> list[str]:
+    found = []
+    for task in os.listdir("/proc/self/task"):
+        # Another thread may end meanwhile.
+        with suppress(FileNotFoundError, ProcessLookupError):
+            if Path(f"/proc/self/task/{task}/comm").read_text().startswith(("fauxdna-watch", "fauxdna-door")):
+                found.append(task)
+    return found
+
+
 def test_a_door_without_calls_uses_no_time() -> None:
     with Program(f"f = node()\nioctl(f, {NOOP})\nsay('up')\nsys.stdin.readline()") as program:
         assert program.line() == "up"
         # The watch thread looks about for a while after a call and a close, and then sleeps: no switches of its own any more.
-        names = {task: Path(f"/proc/self/task/{task}/comm").read_text() for task in os.listdir("/proc/self/task")}
-        tasks = [task for task, name in names.items() if name.startswith(("fauxdna-watch", "fauxdna-door"))]
-        assert len(tasks) == 2
+        assert eventually(lambda: len(door_threads()) == 2), "earlier doors' threads have ended"
+        tasks = door_threads()
 
         def switches() -> int:
             lines = [Path(f"/proc/self/task/{task}/status").read_text().splitlines() for task in tasks]

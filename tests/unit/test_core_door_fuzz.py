@@ -76,8 +76,8 @@ def test_random_calls_from_many_threads_harm_nobody() -> None:
         assert refused <= {errno.EFAULT, errno.EBADF, errno.ESRCH}
         peaceful.go()
         assert peaceful.line() == "0"
-        # The caller cache of the peaceful one holds its thread.
-        assert descriptors() <= before + 1
+        # The caller cache of the peaceful one holds its thread. Threads of the other door let go of it after they are done.
+        assert not any(grew((before + 1,), lambda: (descriptors(),)))
 
 
 def test_programs_that_are_killed_at_any_moment() -> None:

@@ -9,7 +9,8 @@ import signal
 from pathlib import Path
 
 import pytest
-from door_harness import KEEP, NOOP, Handler, Program, eventually
+from _patience import PATIENCE, eventually
+from door_harness import KEEP, NOOP, Handler, Program
 
 LIBC = ctypes.CDLL(None, use_errno=True)
 LIBC.ptrace.argtypes = [ctypes.c_long, ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p]
@@ -89,7 +90,7 @@ def test_a_deadly_signal_kills(number: signal.Signals) -> None:
         handler = program.handler
         handler.wait_kept()
         program.process.send_signal(number)
-        assert program.process.wait(20) == -number
+        assert program.process.wait(PATIENCE) == -number
         handler.wait_for(lambda: handler.count("ended") == 1)
         assert handler.count("interrupted") == handler.count("closed") == 1
 
@@ -111,7 +112,7 @@ def test_a_stop_stops_and_a_continue_goes_on(threads: int) -> None:
             handler.wait_kept(count + waiting)
         for call in handler.kept:
             call.reply()
-        program.process.wait(20)
+        program.process.wait(PATIENCE)
 
 
 def test_a_signal_for_a_thread_ends_that_threads_wait() -> None:

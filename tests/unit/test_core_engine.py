@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 
 import pytest
+from _patience import PATIENCE_US
 from core_harness import BASE, CODE, EMPTY, PAGE, SIZE, Client, Function, die
 
 from fauxdna._core import Engine, HostQueue
@@ -143,7 +144,7 @@ def test_full_queue_says_so(pair: tuple[Engine, Function]) -> None:
         interrupts=function.interrupts,
         vector=1,
     )
-    assert queue.spin(31, 5_000_000) == COMPLETED
+    assert queue.spin(31, PATIENCE_US) == COMPLETED
     assert [queue.completion(sequence) for sequence in range(32)] == [COMPLETED] * 32
 
 

@@ -60,7 +60,7 @@ class Pair:
         self.sent += 1
         os.pwrite(memory, struct.pack("<Q", self.sent), host_queue.HEADER_PADDED.offsets["write_index"])
         self.victim.queue.ring()
-        self.victim.until("read_index", self.sent, seconds=20)
+        self.victim.until("read_index", self.sent)
         return int(struct.unpack("<I", os.pread(memory, 4, SIGNAL))[0])
 
     def check(self) -> None:
@@ -79,7 +79,9 @@ def pair() -> Iterator[Pair]:
         other.close()
 
 
-QUICK = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+QUICK = settings(
+    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 
 
 @QUICK

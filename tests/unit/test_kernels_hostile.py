@@ -24,7 +24,7 @@ def test_any_instruction_is_answered(operation: object, level: str) -> None:
     code, size, count = operation.opcode, operation.descriptor.size, len(operation.addresses)  # type: ignore[attr-defined]
     outcomes = set()
 
-    @settings(max_examples=150, deadline=2000)
+    @settings(max_examples=150, deadline=60_000)
     @given(st.lists(words, min_size=size // 4, max_size=size // 4), st.lists(addresses, min_size=count, max_size=count))
     def answer(fields: list[int], operands: list[int]) -> None:
         memory = bytearray(SIZE)
