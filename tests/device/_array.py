@@ -8,6 +8,7 @@ from contextlib import contextmanager
 
 import numpy as np
 import numpy.typing as npt
+from _patience import PATIENCE_US
 
 from fauxdna._core import AddressSpace, Engine, HostQueue, Interrupts
 from fauxdna.abi import host_queue
@@ -80,10 +81,10 @@ class Machine:
         assert not whole[size:].strip(bytes([GUARD])), f"bytes behind argument {argument} were written"
         return whole[:size]
 
-    def run(self, seconds: float = 20.0) -> None:
+    def run(self) -> None:
         """One packet; fails the test unless it completes."""
         sequence = self.queue.submit(self._code)
-        word = self.queue.spin(sequence, int(seconds * 1e6))
+        word = self.queue.spin(sequence, PATIENCE_US)
         assert word == COMPLETED, f"completion {word:#x}: {self.engine.context_state(self.context)['message']}"
         cycles = self.engine.report(self.context)["last"]["cycles"]  # type: ignore[index]
         assert cycles < CYCLES_MAX, f"{cycles} cycles: something waited for a deadline"

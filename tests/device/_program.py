@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import struct
+
 import numpy as np
 import numpy.typing as npt
 import onnx
 from onnx import TensorProto, helper
 
+from fauxdna.abi.control_code import PAGE_MAGIC, Opcode
 from fauxdna.abi.tile_program import ElementType
 from fauxdna.artifact.program import ArrayStep, CpuStep, NodePlacement, Program, TensorInfo
 from fauxdna.compiler import codegen, ir
 from fauxdna.compiler.ir import Layout, OutputStage, Tensor
+from fauxdna.runtime import Buffer, Npu
 
 ROWS, INNER, OUT = 48, 40, 24
 RNG = np.random.default_rng(7)
@@ -80,3 +84,23 @@ def mixed_program() -> Program:
     array = program()
     steps = (*array.steps, CpuStep("neg", model.SerializeToString(), ("y",), ("z",)))
     return Program("mixed", ("x",), ("y", "z"), {**array.tensors, "z": info("z", shape)}, steps)
+
+
+def page(*operations: bytes) -> bytes:
+    """A page of one job: header (magic, page 0, two unused lengths, length, no next page), operations, END_JOB, EOF."""
+    body = b"".join(operations) + struct.pack("<2I", Opcode.END_JOB, Opcode.EOF)
+    job = struct.pack("<BBHHH", Opcode.START_JOB, 0, 0, 8 + len(body) - 4, 0)
+    length = 16 + len(job) + len(body)
+    return struct.pack("<6HI", PAGE_MAGIC, 0, 0, 0, length, 0, 0) + job + body
+
+
+def sleep(microseconds: int) -> bytes:
+    """An operation that takes so much simulated time."""
+    return struct.pack("<2I", Opcode.SLEEP, microseconds)
+
+
+def load(npu: Npu, code: bytes) -> Buffer:
+    """Control code in a buffer of its own."""
+    buffer = Buffer(npu.file, 8192)
+    buffer.bytes[: len(code)] = np.frombuffer(code, np.uint8)
+    return buffer

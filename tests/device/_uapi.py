@@ -11,6 +11,8 @@ import threading
 from dataclasses import dataclass, field
 from itertools import count
 
+from _patience import PATIENCE
+
 from fauxdna.abi import drm, uapi
 from fauxdna.abi._declare import Record
 from fauxdna.abi.uapi_next import Level
@@ -131,7 +133,7 @@ class Program:
         """(errno, argument afterwards) of an ioctl."""
         buffer = ctypes.create_string_buffer(argument, max(1, len(argument)))
         call = self.start(request, ctypes.addressof(buffer))
-        assert call.ended.wait(20), "no answer"
+        assert call.ended.wait(PATIENCE), "no answer"
         assert call.error is not None
         return call.error, buffer.raw[: len(argument)]
 

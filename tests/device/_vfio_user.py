@@ -10,6 +10,8 @@ import struct
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from _patience import PATIENCE
+
 VERSION, DMA_MAP, DMA_UNMAP, GET_INFO, GET_REGION_INFO, GET_REGION_IO_FDS, GET_IRQ_INFO, SET_IRQS = range(1, 9)
 REGION_READ, REGION_WRITE, DMA_READ, DMA_WRITE, DEVICE_RESET = range(9, 14)
 WRITE_MULTI, DEVICE_FEATURE, MIG_DATA_READ, MIG_DATA_WRITE = range(15, 19)
@@ -38,7 +40,7 @@ class RawClient:
     def __init__(self, path: Path, *, negotiate: bool = True) -> None:
         self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self.socket.connect(str(path))
-        self.socket.settimeout(20)
+        self.socket.settimeout(PATIENCE)
         self._id = 0x4000
         if negotiate:
             self.expect(0, VERSION, struct.pack("<HH", 0, 1))

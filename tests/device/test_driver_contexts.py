@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 import pytest
 from _doors import HandMadeQueue
+from _patience import PATIENCE, PATIENCE_MS
 
 from fauxdna.abi.host_queue import CompletionState
 from fauxdna.abi.uapi import QUERY_AIE_METADATA, BoType, InfoParam, Priority
@@ -26,7 +27,7 @@ def test_a_null_command_goes_through_doorbell_and_comes_back(file: AccelFile, pa
     queue = HandMadeQueue(file, padded=padded)
     for turn in range(100):
         sequence = queue.put()
-        file.wait_cmd(queue.handle, sequence, 5000)
+        file.wait_cmd(queue.handle, sequence, PATIENCE_MS)
         assert queue.read_index == turn + 1
         assert queue.completion(sequence) == COMPLETED
     queue.close()
@@ -35,14 +36,14 @@ def test_a_null_command_goes_through_doorbell_and_comes_back(file: AccelFile, pa
 def test_without_the_doorbell_nothing_happens(file: AccelFile) -> None:
     queue = HandMadeQueue(file, padded=False)
     # A new context looks at its queue once, for packets from before a suspend.
-    time.sleep(0.05)
+    queue.seen()
     sequence = queue.put(ring=False)
     with pytest.raises(DeviceTimeout) as caught:
         file.wait_cmd(queue.handle, sequence, 50)
     assert caught.value.errno == errno.ETIME
     assert queue.read_index == 0
     queue.ring()
-    file.wait_cmd(queue.handle, sequence, 5000)
+    file.wait_cmd(queue.handle, sequence, PATIENCE_MS)
 
 
 def test_a_wait_sleeps_until_the_interrupt(file: AccelFile) -> None:
@@ -61,7 +62,7 @@ def test_many_threads_wait_on_one_vector(file: AccelFile) -> None:
     ended: list[int] = []
 
     def wait(sequence: int) -> None:
-        file.wait_cmd(queue.handle, sequence, 5000)
+        file.wait_cmd(queue.handle, sequence, PATIENCE_MS)
         ended.append(sequence)
 
     threads = [threading.Thread(target=wait, args=(sequence,)) for sequence in range(8)]
@@ -72,18 +73,18 @@ def test_many_threads_wait_on_one_vector(file: AccelFile) -> None:
         queue.put()
         time.sleep(0.005)
     for thread in threads:
-        thread.join(5)
+        thread.join(PATIENCE)
     assert sorted(ended) == list(range(8))
 
 
 def test_a_bad_packet_fails_its_context_and_no_other(file: AccelFile) -> None:
     bad, good = HandMadeQueue(file, padded=False, tiles=4), HandMadeQueue(file, padded=False, tiles=4)
     sequence = bad.put(opcode=77)
-    file.wait_cmd(bad.handle, sequence, 5000)
+    file.wait_cmd(bad.handle, sequence, PATIENCE_MS)
     assert bad.completion(sequence) & 0xF == CompletionState.ERROR
     assert bad.completion(sequence) >> 4 == 4  # invalid packet
     sequence = good.put()
-    file.wait_cmd(good.handle, sequence, 5000)
+    file.wait_cmd(good.handle, sequence, PATIENCE_MS)
     assert good.completion(sequence) == COMPLETED
 
 
@@ -179,8 +180,13 @@ def test_a_node_that_is_not_there(tmp_path: os.PathLike[str]) -> None:
 def test_a_signal_ends_a_wait_without_end(file: AccelFile) -> None:
     queue = HandMadeQueue(file, padded=False)
     timer = threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGINT))
-    timer.start()
-    with pytest.raises(KeyboardInterrupt):
+
+    def wait() -> None:
+        # Inside, however long it takes until the wait begins.
+        timer.start()
         file.wait_cmd(queue.handle, 5, 0)
+
+    with pytest.raises(KeyboardInterrupt):
+        wait()
     timer.join()
-    file.wait_cmd(queue.handle, queue.put(), 5000)
+    file.wait_cmd(queue.handle, queue.put(), PATIENCE_MS)

@@ -7,6 +7,7 @@ import select
 
 import pytest
 from _host import HostMemory, Mailbox, enable, set_num_vfs, start_pf, stop_pf
+from _patience import PATIENCE, PATIENCE_US
 from _usage import grew, usage
 
 from fauxdna._core import HostQueue
@@ -45,8 +46,8 @@ def test_a_packet_goes_through() -> None:
             (area,) = vf.region_map(Region.BAR2)
             queue = HostQueue(fd, 0, QUEUE, size, area.fd, context.doorbell_offset, kick_fd=die.kick_fd)
             sequence = queue.submit_opcode(PacketOpcode.TEST)
-            assert queue.spin(sequence, 2_000_000) == 4
-            assert select.select([eventfd], [], [], 2)[0] == [eventfd]
+            assert queue.spin(sequence, PATIENCE_US) == 4
+            assert select.select([eventfd], [], [], PATIENCE)[0] == [eventfd]
             # A context that vanishes under its host: destroying the partition ends it.
             assert mailbox.call("DESTROY_PARTITION", partition_id=partition).status == 0
             os.close(eventfd)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import struct
-import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 
@@ -12,6 +11,7 @@ import numpy.typing as npt
 import pytest
 from _doors import HandMadeQueue
 from _matmul import DATA, DONE, FULL, K, M, N, assembly
+from _patience import PATIENCE, PATIENCE_MS
 
 import fauxdna
 from fauxdna.abi import array, control_code, tile_program
@@ -38,7 +38,7 @@ def npu() -> Iterator[Npu]:
 
 def product(npu: Npu, image: bytes = ELF) -> npt.NDArray[np.int32]:
     c = np.zeros((M, N), np.int32)
-    npu.run_elf(image, [A, B, c], timeout_s=5)
+    npu.run_elf(image, [A, B, c], timeout_s=PATIENCE)
     return c
 
 
@@ -135,7 +135,7 @@ def test_without_a_link_there_is_no_result(npu: Npu, link: str) -> None:
     image = ELF[:at] + bytes(edited) + ELF[at + length :]
     c = np.zeros((M, N), np.int32)
     with suppress(CommandFailed):
-        npu.run_elf(image, [A, B, c], timeout_s=5)
+        npu.run_elf(image, [A, B, c], timeout_s=PATIENCE)
     assert not np.array_equal(c, WANTED)
     # The device is as good as before.
     np.testing.assert_array_equal(product(npu), WANTED)
@@ -173,10 +173,10 @@ def test_the_packet_and_the_doorbell(file: AccelFile, broken: str) -> None:
         packet[2] = 2
     if broken == "doorbell":
         # A new context looks at its queue once, for packets from before a suspend.
-        time.sleep(0.05)
+        queue.seen()
     sequence = queue.put(bytes(packet), ring=broken != "doorbell")
     try:
-        file.wait_cmd(queue.handle, sequence, 2000 if broken != "doorbell" else 50)
+        file.wait_cmd(queue.handle, sequence, PATIENCE_MS if broken != "doorbell" else 50)
     except FauxdnaError:
         assert broken == "doorbell"
     c = buffers[2].view((M, N), np.int32)

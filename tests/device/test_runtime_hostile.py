@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from _doors import HandMadeQueue
 from _matmul import DATA, K, M, N
-from _patience import PATIENCE
+from _patience import PATIENCE, PATIENCE_MS
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -95,7 +95,7 @@ def test_any_packets_and_any_write_index(npu: Npu, packets: list[bytes], ahead: 
     with suppress(DeviceTimeout):
         npu.file.wait_cmd(bad.handle, len(packets) - 1, 200)
     good = HandMadeQueue(npu.file, padded=True, tiles=4)
-    npu.file.wait_cmd(good.handle, good.put(), 5000)
+    npu.file.wait_cmd(good.handle, good.put(), PATIENCE_MS)
     assert good.completion(0) == 4
     good.close()
     bad.close()

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from _doors import DecodingKernel, HandMadeQueue
+from _patience import PATIENCE_MS
 from test_cli import fauxdna
 
 from fauxdna.abi.uapi import DeviceType, PowerMode
@@ -44,8 +45,8 @@ def test_the_view_follows_the_state(host: Machine, tmp_path: Path) -> None:
         set_power_mode(file, PowerMode.LOW)
         set_force_preemption(file, True)
         queue = HandMadeQueue(local, padded=True, tiles=8)
-        local.wait_cmd(queue.handle, queue.put(), 5000)
-        local.wait_cmd(queue.handle, queue.put(opcode=99), 5000)
+        local.wait_cmd(queue.handle, queue.put(), PATIENCE_MS)
+        local.wait_cmd(queue.handle, queue.put(opcode=99), PATIENCE_MS)
         view = overview(file)
         assert (view["power_mode"], view["clocks_mhz"], view["tops"]["now"]) == ("low", {"mp_npu": 400, "h": 400}, 4)
         assert view["force_preemption"] is True

@@ -9,6 +9,7 @@ import threading
 import time
 
 from _host import Mailbox, enable, read32, set_num_vfs, start_pf
+from _patience import PATIENCE
 
 from fauxdna.abi import bars
 from fauxdna.bus import BusError, Region
@@ -27,11 +28,14 @@ def test_vfs_work_while_the_pf_removes_them() -> None:
         channel = start_pf(pf, build_images())
         assert channel.call("CREATE_VFS", vf_count=3).status == 0
 
+        def working() -> bool:
+            return time.monotonic() < end or not (all(rounds) or failures or time.monotonic() > end + PATIENCE)
+
         def tenant(number: int) -> None:
             fd = os.memfd_create("tenant")
             os.ftruncate(fd, 8192)
             try:
-                while time.monotonic() < end:
+                while working():
                     try:
                         bus = die.open(f"0000:05:00.{number}")
                     except BusError:
@@ -66,12 +70,15 @@ def test_vfs_work_while_the_pf_removes_them() -> None:
         threads = [threading.Thread(target=tenant, args=(number,)) for number in (1, 2, 3)]
         for thread in threads:
             thread.start()
-        while time.monotonic() < end:
+        pause = 0.02
+        while working():
             set_num_vfs(pf, 3)
-            time.sleep(0.02)
+            time.sleep(pause)
             set_num_vfs(pf, 0)
+            # On a busy machine a tenant gets nowhere in a moment.
+            pause *= 1.02
         for thread in threads:
-            thread.join(20)
+            thread.join(PATIENCE)
             assert not thread.is_alive(), "a tenant hangs"
         assert failures == []
         assert all(rounds), f"a tenant never worked: {rounds}"
@@ -132,7 +139,7 @@ def test_one_tenant_cannot_hold_another_up() -> None:
                 start = time.monotonic()
                 for _ in range(20):
                     assert calm.call("AIE_TILE_INFO").status == 0
-                assert time.monotonic() - start < 10
+                assert time.monotonic() - start < PATIENCE
             finally:
                 stop.set()
                 thread.join()

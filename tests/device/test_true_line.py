@@ -11,6 +11,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from _patience import PATIENCE, PATIENCE_MS
 from _program import IN_ZERO, OUT, SCALE, WEIGHTS, ZERO, expected, program, sample
 
 import fauxdna
@@ -185,7 +186,7 @@ def streams_cut(code: bytearray) -> int:
     ],
 )
 def test_without_a_link_there_is_no_result(npu: Npu, edit: Edit) -> None:
-    with npu.context(edited(edit), timeout_s=20) as context, pytest.raises(CommandFailed):
+    with npu.context(edited(edit), timeout_s=PATIENCE) as context, pytest.raises(CommandFailed):
         context.run({"x": sample(0)})
     # The device is as good as before.
     with npu.context(program(1)) as context:
@@ -232,7 +233,7 @@ class Packets:
         self.queue.bytes[0x1000 : 0x1000 + PACKET_SIZE] = np.frombuffer(packet, np.uint8)
         self.queue.bytes[16:24].view("<u8")[0] = 1
         self.doorbell.memory[:4] = bytes(4)
-        self.file.wait_cmd(self.context.handle, 0, 20_000)
+        self.file.wait_cmd(self.context.handle, 0, PATIENCE_MS)
         return int(self.word.bytes[:4].view("<u4")[0])
 
     def close(self) -> None:

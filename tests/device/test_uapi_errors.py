@@ -25,6 +25,7 @@ from errno import (
 )
 
 import pytest
+from _patience import PATIENCE
 from _uapi import STRUCTURES, Program, Sandbox
 
 from fauxdna.abi import uapi
@@ -272,7 +273,7 @@ def test_an_ordinary_user(vf: Program, request_: int, values: dict[str, int], nu
 def test_an_argument_that_can_not_be_read(vf: Program, request_: int) -> None:
     """drm_ioctl: copy_from_user comes before permissions; what is only written faults afterwards."""
     call = vf.start(int(request_), BAD)
-    assert call.ended.wait(10)
+    assert call.ended.wait(PATIENCE)
     assert call.error == EFAULT if request_ >> 30 else call.error in (EINVAL, EACCES)
 
 

@@ -8,6 +8,7 @@ import random
 import threading
 
 import pytest
+from _patience import PATIENCE
 from _uapi import STRUCTURES, FakeCall, Program, Sandbox
 
 from fauxdna.abi.drm import CoreIoctl
@@ -102,7 +103,7 @@ def run(program: Program, seed: int, calls: int, seen: set[int]) -> None:
         # A wait for a syncobj: its caller is killed.
         call.alive = False
     for call in waiting:
-        assert call.ended.wait(20), f"{call.request:#x} was never answered"
+        assert call.ended.wait(PATIENCE), f"{call.request:#x} was never answered"
 
 
 @pytest.mark.parametrize("level", list(Level))
@@ -149,5 +150,5 @@ def test_an_argument_that_changes_is_read_once(host: Machine) -> None:
         for number in (Ioctl.GET_BO_INFO, Ioctl.CREATE_BO, CoreIoctl.SYNCOBJ_CREATE):
             buffer = ctypes.create_string_buffer(STRUCTURES[int(number)].size)
             call = program.start(int(number), ctypes.addressof(buffer))
-            assert call.ended.wait(5)
+            assert call.ended.wait(PATIENCE)
             assert call.reads == 1

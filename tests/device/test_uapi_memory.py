@@ -9,11 +9,11 @@ import resource
 import struct
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from errno import EACCES, EBADF, EFAULT, EINVAL, ENOENT, ENOMEM, EOPNOTSUPP, EPERM
 
 import pytest
+from _patience import PATIENCE, eventually
 from _uapi import FakeCall, Program, Sandbox
 
 from fauxdna.abi import uapi
@@ -90,7 +90,7 @@ class Mapper:
 
     def __exit__(self, *error: object) -> None:
         self.process.kill()
-        self.process.communicate(timeout=10)
+        self.process.communicate(timeout=PATIENCE)
 
 
 def test_what_is_mapped_outlives_its_handle_and_is_freed_later(sandbox: Sandbox, program: Program) -> None:
@@ -120,10 +120,7 @@ def test_what_a_forked_child_maps_is_kept(sandbox: Sandbox, program: Program) ->
         node.sweep()
         assert function(sandbox).memory.count == 1
         os.close(begin)
-        deadline = time.monotonic() + 10
-        while function(sandbox).memory.count:
-            assert time.monotonic() < deadline
-            node.sweep()
+        assert eventually(lambda: (node.sweep(), function(sandbox).memory.count == 0)[1])
     os.close(end)
 
 

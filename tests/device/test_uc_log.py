@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 from _doors import HandMadeQueue
+from _patience import PATIENCE_MS
 
 from fauxdna.abi.control_code import PAGE_SIZE
 from fauxdna.abi.uapi import ATTRIBUTE_STATE, HWCTX_ENTRY, ArrayParam, BoType, StateParam
@@ -99,7 +100,7 @@ def run(file: AccelFile, queue: HandMadeQueue, code: int) -> int:
     """One EXEC_BUF on uC 0; its completion word."""
     data = struct.pack("<3IHHII", 0, code & 0xFFFFFFFF, code >> 32, 0, 0, 0, 0)
     sequence = queue.put(struct.pack("<BBBBHBBQ", 0, 0, 1, 0, 24, 0, 0, queue.address + 0x1000) + data.ljust(48, b"\0"))
-    file.wait_cmd(queue.handle, sequence, 5000)
+    file.wait_cmd(queue.handle, sequence, PATIENCE_MS)
     return int.from_bytes(queue.memory[0x1000:0x1004], "little")
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from _doors import HandMadeQueue
+from _patience import PATIENCE, PATIENCE_MS
 from _program import expected, program, sample
 
 from fauxdna.abi.uapi import DeviceType
@@ -51,7 +52,7 @@ def test_a_packet_on_each_of_two_vfs(server: VfioUserServer, sockets: VfioUserHo
             with host.open(bdf=bdf) as file:
                 queue = HandMadeQueue(file, padded=True)
                 sequence = queue.put()
-                file.wait_cmd(queue.handle, sequence, 10_000)
+                file.wait_cmd(queue.handle, sequence, PATIENCE_MS)
                 assert queue.completion(sequence) == 4
                 queue.close()
         assert set(server.clients) == {"pf", "vf0", "vf1"}
@@ -76,7 +77,7 @@ def test_a_model_with_driver_and_device_in_two_processes(tmp_path: Path) -> None
                         np.testing.assert_array_equal(context.run({"x": x})["y"], expected(x))
         finally:
             device.terminate()
-        assert device.wait(10) == 0
+        assert device.wait(PATIENCE) == 0
     assert list(tmp_path.iterdir()) == []
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from _host import SRIOV_CAPABILITY, Mailbox, enable, set_num_vfs, start_pf
+from _patience import PATIENCE, eventually
 from _usage import grew, usage
 from _vfio_user import (
     CONFIG,
@@ -50,7 +51,7 @@ class Vfs:
 
     def wait(self, number: int) -> list[int]:
         with self.changed:
-            assert self.changed.wait_for(lambda: len(self.counts) >= number, 10)
+            assert self.changed.wait_for(lambda: len(self.counts) >= number, PATIENCE)
             return self.counts
 
 
@@ -214,7 +215,7 @@ def test_connecting_a_thousand_times(server: VfioUserServer, tmp_path: Path) -> 
     for number in range(1000):
         once(number)
     assert not any(grew(before, usage))
-    assert server.clients == ()
+    assert eventually(lambda: server.clients == ())
     assert server.messages["VERSION"] == 1010
     os.close(fd)
     os.close(event)
@@ -310,7 +311,7 @@ def test_bars_of_vfs_from_the_capability(server: VfioUserServer, vfs: Vfs, tmp_p
 def test_a_slow_watcher_holds_up_nobody(die: LocalDie, tmp_path: Path) -> None:
     """QEMU's vCPU may be in another access while the VMM programs BARs."""
     go = threading.Event()
-    with VfioUserServer(die, lambda count: bool(go.wait(20))) as server:
+    with VfioUserServer(die, lambda count: bool(go.wait(PATIENCE))) as server:
         server.listen(tmp_path / "pf")
         with VfioUserBus(tmp_path / "pf") as pf:
             set_num_vfs(pf, 2)
