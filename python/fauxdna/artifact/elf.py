@@ -106,7 +106,7 @@ def parse(data: bytes | bytearray | memoryview) -> Elf:
 
 def _header(data: bytes) -> Record:
     if len(data) < elf.HEADER.size or data[:4] != elf.MAGIC:
-        raise ElfError("not an ELF file")
+        raise ElfError("not an ELF file", "make one with fauxdna compile, or with aiebu-asm -t aie4_config")
     if data[4] != elf.CLASS_32 or data[5] != elf.DATA_LITTLE:
         raise ElfError("not a little-endian ELF32 file")
     platform, version = data[elf.IDENT_OSABI], data[elf.IDENT_ABI_VERSION]

@@ -5,6 +5,8 @@ Each command lives in a module of its own and imports what it needs when it runs
 
 from __future__ import annotations
 
+import io
+import os
 import sys
 
 import typer
@@ -30,13 +32,17 @@ def main() -> None:
     """Entry point: exit status 0 on success, 1 for an error that was named, 2 for wrong usage."""
     from ..errors import FauxdnaError
 
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # File names need not be text, and not every terminal has all characters: escaped, as Python does on standard error.
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         app()
     except FauxdnaError as error:
         print(f"fauxdna: {error}", file=sys.stderr)
         sys.exit(1)
-    except FileNotFoundError as error:
-        print(f"fauxdna: no such file: {error.filename}", file=sys.stderr)
+    except BrokenPipeError:
+        # Whoever read the output has seen enough. What is left goes elsewhere, or Python would complain once more when it ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC), 1)
         sys.exit(1)
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""

@@ -14,6 +14,9 @@ from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+_NARROWEST = 20
+"""Columns below which a terminal's width is no width: pseudo terminals that nobody sized say 0."""
+
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of text.")]
 
 
@@ -23,6 +26,8 @@ class Output:
     def __init__(self, as_json: bool) -> None:
         self.as_json = as_json
         self._console = Console(highlight=False)
+        if self._console.width < _NARROWEST:
+            self._console.width = 80
 
     @contextmanager
     def progress(self) -> Iterator[Step]:
@@ -50,7 +55,7 @@ class Output:
         table = Table(title=title, title_justify="left")
         for index, name in enumerate(columns):
             numeric = all(isinstance(row[index], (int, float)) for row in rows)
-            table.add_column(name, justify="right" if numeric else "left")
+            table.add_column(name, justify="right" if numeric else "left", overflow="fold")
         for row in rows:
             table.add_row(*(f"{cell:.3g}" if isinstance(cell, float) else str(cell) for cell in row))
         self._console.print(table)
@@ -58,9 +63,9 @@ class Output:
     def document(self, value: dict[str, Any]) -> None:
         """The JSON document, with --json."""
         if self.as_json:
-            json.dump(value, sys.stdout, indent=2, default=_plain)
-            sys.stdout.write("\n")
-            sys.stdout.flush()  # Who waits for a server's document reads it from a pipe.
+            print(
+                json.dumps(value, indent=2, default=_plain), flush=True
+            )  # Who waits for a server's document reads it from a pipe.
 
 
 class Step:

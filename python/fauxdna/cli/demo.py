@@ -22,7 +22,10 @@ def ocr(
 ) -> None:
     """Find and read the text of a page: detection on the array, recognition on the CPU."""
     from .. import open as open_npu
-    from ..demo import ocr as application
+    from ..demo.models import extra
+
+    with extra():
+        from ..demo import ocr as application
 
     printer = Output(as_json)
     path = image or application.sample_page()
@@ -63,10 +66,13 @@ def files(
     """Name file types by their content."""
     from .. import open as open_npu
     from ..demo import files as application
+    from ..errors import InvalidArgument
 
     printer = Output(as_json)
     with printer.progress() as step, open_npu() as npu:
         chosen = [path for path in paths if path.is_file()] if paths else application.sample_files()
+        if not chosen:
+            raise InvalidArgument("none of these is a file", "name one, such as: fauxdna demo files ~/Downloads/*")
         found = list(application.name_types(npu, chosen, progress=step))
     printer.table("File types", ("file", "type", "score"), [(item.path.name, item.label, item.score) for item in found])
     if found:

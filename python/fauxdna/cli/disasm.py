@@ -20,6 +20,7 @@ def disasm(
     as_json: JsonOption = False,
 ) -> None:
     """Show control code and tile programs."""
+    from ..artifact.elf import ElfError
     from ..artifact.program import ArrayStep, Program, is_program
     from ..compiler.disassemble import disassemble
 
@@ -28,7 +29,10 @@ def disasm(
         elfs = {step.name: step.elf for step in Program.load(file).steps if isinstance(step, ArrayStep)}
     else:
         elfs = {file.name: file.read_bytes()}
-    listing = {name: list(disassemble(elf)) for name, elf in elfs.items()}
+    try:
+        listing = {name: list(disassemble(elf)) for name, elf in elfs.items()}
+    except ElfError as error:
+        raise ElfError(f"{file}: {error.problem}", error.remedy) from error
     for name, lines in listing.items():
         printer.text(f"; {name}")
         for line in lines:

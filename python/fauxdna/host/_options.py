@@ -45,13 +45,20 @@ def parse_functions(text: str) -> list[bool]:
     nodes: list[bool] = []
     for part in text.split(","):
         name, _, count = part.strip().partition("=")
-        number = int(count) if count.isdecimal() else 0 if count else 1
+        number = _number(count) if count else 1
         if name not in ("pf", "vf") or number < 1 or (name == "pf" and (number > 1 or True in nodes)):
             raise InvalidArgument(f"--functions {text}: '{part}' is no function", "write pf, vf, vf=N, or several with commas")
+        if name == "vf" and nodes.count(False) + number > TOTAL_VFS:
+            raise InvalidArgument(f"--functions {text}: a die has {TOTAL_VFS} VFs", "ask for fewer")
         nodes += [name == "pf"] * number
-    if nodes.count(False) > TOTAL_VFS:
-        raise InvalidArgument(f"--functions {text}: a die has {TOTAL_VFS} VFs", "ask for fewer")
     return nodes
+
+
+def _number(text: str) -> int:
+    """0 for what is no number; one that is too large in any case for what has more digits than anybody needs."""
+    if not text.isdecimal():
+        return 0
+    return int(text) if len(text) < 10 else TOTAL_VFS + 1
 
 
 def quick(arguments: list[str]) -> Options | None:
