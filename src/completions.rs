@@ -11,7 +11,7 @@ mod worker;
 use std::collections::HashMap;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
-use std::sync::{Arc, Mutex, MutexGuard, RwLock, mpsc};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, RwLock, mpsc};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -31,8 +31,10 @@ pub enum Outcome {
     Done,
     /// Its deadline passed.
     TimedOut,
-    /// The queue or vector was removed, its memory went away, or the whole was closed.
+    /// The queue was removed, or its memory went away.
     Gone,
+    /// The vector was removed with its function, or the whole was closed.
+    Off,
 }
 
 /// What is called when a wait ends: on the thread, or on whoever removes the queue. It must not block, nor remove or close anything.
@@ -94,6 +96,8 @@ struct Shared {
     queues: RwLock<HashMap<u64, Arc<Queue>>>,
     vectors: Mutex<HashMap<u64, Arc<Vector>>>,
     waits: Mutex<Vec<Wait>>,
+    /// Some waits have ended; with [`Shared::waits`].
+    ended: Condvar,
     /// Counts what the thread has to look at again: new waits, removals, closing.
     posted: AtomicU64,
     asleep: AtomicBool,
@@ -127,14 +131,15 @@ impl Shared {
         queues.get(&id).cloned()
     }
 
-    /// Takes the waits that `chosen` picks and ends them with [`Outcome::Gone`].
-    fn end(&self, chosen: impl Fn(&Wait) -> bool) {
+    /// Takes the waits that `chosen` picks and ends them.
+    fn end(&self, outcome: Outcome, chosen: impl Fn(&Wait) -> bool) {
         let ended: Vec<Wait> = lock(&self.waits).extract_if(.., |wait| chosen(wait)).collect();
         if ended.is_empty() {
             return;
         }
+        self.ended.notify_all();
         for wait in ended {
-            (wait.finish)(Outcome::Gone);
+            (wait.finish)(outcome);
         }
         self.post();
     }
@@ -159,6 +164,7 @@ impl Completions {
             queues: RwLock::default(),
             vectors: Mutex::default(),
             waits: Mutex::default(),
+            ended: Condvar::new(),
             posted: AtomicU64::new(0),
             asleep: AtomicBool::new(false),
             closed: AtomicBool::new(false),
@@ -213,7 +219,7 @@ impl Completions {
             .write()
             .unwrap_or_else(|broken| broken.into_inner())
             .retain(|_, queue| queue.vector.id != id);
-        self.shared.end(|wait| wait.vector.id == id);
+        self.shared.end(Outcome::Off, |wait| wait.vector.id == id);
         drop(lock(&self.shared.arming));
         self.shared.post();
     }
@@ -248,8 +254,40 @@ impl Completions {
             .unwrap_or_else(|broken| broken.into_inner())
             .remove(&id);
         if removed.is_some() {
-            self.shared.end(|wait| wait.queue == id);
+            self.shared.end(Outcome::Gone, |wait| wait.queue == id);
         }
+    }
+
+    /// Whether a wait for one of these queues is under way.
+    pub fn waited_for(&self, queues: &[u64]) -> bool {
+        lock(&self.shared.waits).iter().any(|wait| queues.contains(&wait.queue))
+    }
+
+    /// Returns when the waits for these queues that are under way now are over; later ones are not waited for. `interrupted` is asked
+    /// every `slice`; if it says so, `false` comes back.
+    pub fn drain(&self, queues: &[u64], slice: Option<Duration>, mut interrupted: impl FnMut() -> bool) -> bool {
+        if std::process::id() != self.process {
+            return true;
+        }
+        let next = self.next_id.load(Ordering::SeqCst);
+        let mut waits = lock(&self.shared.waits);
+        while waits.iter().any(|wait| wait.ticket < next && queues.contains(&wait.queue)) {
+            let Some(slice) = slice else {
+                waits = self.shared.ended.wait(waits).unwrap_or_else(|broken| broken.into_inner());
+                continue;
+            };
+            let (locked, waited) = self
+                .shared
+                .ended
+                .wait_timeout(waits, slice)
+                .unwrap_or_else(|broken| broken.into_inner());
+            drop(locked);
+            if waited.timed_out() && interrupted() {
+                return false;
+            }
+            waits = lock(&self.shared.waits);
+        }
+        true
     }
 
     /// Whether command `sequence` of a queue is done. A look at shared memory.
@@ -290,6 +328,7 @@ impl Completions {
         let taken = found.map(|index| waits.swap_remove(index));
         drop(waits);
         if taken.is_some() {
+            self.shared.ended.notify_all();
             self.shared.post();
         }
         taken.is_some()
@@ -336,7 +375,7 @@ impl Completions {
         interrupted: impl FnMut() -> bool,
     ) -> Option<Outcome> {
         let Ok(vector) = self.vector(vector) else {
-            return Some(Outcome::Gone);
+            return Some(Outcome::Off);
         };
         let (finish, end) = channel();
         let ticket = self.push(Wait {
@@ -362,7 +401,7 @@ impl Completions {
             // Panics of callbacks are caught on the thread; were there another, its waits end here anyway.
             let _ = thread.join();
         }
-        self.shared.end(|_| true);
+        self.shared.end(Outcome::Off, |_| true);
     }
 
     fn kick(&self) {
@@ -400,19 +439,21 @@ impl Completions {
         let refused = {
             let mut waits = lock(&self.shared.waits);
             // Whoever removes or closes says so first, and then looks for waits behind this lock.
-            let gone = match wait.condition {
-                Condition::Command(..) => self.shared.queue(wait.queue).is_none(),
-                Condition::Interrupt(_) => wait.vector.gone.load(Ordering::SeqCst),
-            };
-            if gone || self.shared.closed.load(Ordering::SeqCst) || std::process::id() != self.process {
-                Some(wait)
+            let off = wait.vector.gone.load(Ordering::SeqCst)
+                || self.shared.closed.load(Ordering::SeqCst)
+                || std::process::id() != self.process;
+            let removed = matches!(wait.condition, Condition::Command(..)) && self.shared.queue(wait.queue).is_none();
+            if off {
+                Some((wait, Outcome::Off))
+            } else if removed {
+                Some((wait, Outcome::Gone))
             } else {
                 waits.push(wait);
                 None
             }
         };
-        if let Some(wait) = refused {
-            (wait.finish)(Outcome::Gone);
+        if let Some((wait, outcome)) = refused {
+            (wait.finish)(outcome);
             return 0;
         }
         self.shared.post();
@@ -427,12 +468,12 @@ impl Completions {
         mut interrupted: impl FnMut() -> bool,
     ) -> Option<Outcome> {
         let Some(slice) = slice else {
-            return Some(end.recv().unwrap_or(Outcome::Gone));
+            return Some(end.recv().unwrap_or(Outcome::Off));
         };
         loop {
             match end.recv_timeout(slice) {
                 Ok(outcome) => return Some(outcome),
-                Err(mpsc::RecvTimeoutError::Disconnected) => return Some(Outcome::Gone),
+                Err(mpsc::RecvTimeoutError::Disconnected) => return Some(Outcome::Off),
                 Err(mpsc::RecvTimeoutError::Timeout) => {
                     if interrupted() {
                         self.cancel(ticket);

@@ -83,7 +83,7 @@ class Completions:
         """How many times interrupts were noticed; to be read before the look at what they announce. ENOENT: no such vector."""
 
     def wait_interrupt(self, vector: int, generation: int, timeout_s: float | None = None) -> bool:
-        """Waits for an interrupt after number ``generation``; False after ``timeout_s``. EINVAL: the vector was removed."""
+        """Waits for an interrupt after number ``generation``; False after ``timeout_s``. ENODEV: the vector was removed."""
 
     def add(self, queue_fd: int, queue_offset: int, length: int, vector: int) -> int:
         """Takes on a host queue in ``length`` bytes of a file, whose completions raise ``vector``.
@@ -95,6 +95,15 @@ class Completions:
     def remove(self, queue: int) -> None:
         """Lets go of a queue; waits for its commands end with EINVAL."""
 
+    def waited_for(self, queues: Sequence[int]) -> bool:
+        """Whether a wait for one of these queues is under way."""
+
+    def drain(self, queues: Sequence[int]) -> None:
+        """Returns when the waits for these queues that are under way now are over.
+
+        Signal handlers run, and may end it by raising.
+        """
+
     def indices(self, queue: int) -> tuple[int, int]:
         """``(read_index, write_index)`` as they are in memory. EINVAL: no such queue."""
 
@@ -102,7 +111,8 @@ class Completions:
         """Waits as Linux 7.2's WAIT_CMD does, until read_index has passed ``sequence``; False where it gives ETIME.
 
         ``timeout_ms`` 0, and from 2**31 on, waits for ever. Indices more than 32 apart are none. EINVAL: the queue was removed,
-        now or while it was waited for, or its file was shrunk. Signal handlers run, and may end it by raising.
+        now or while it was waited for, or its file was shrunk; ENODEV: so was the vector. Signal handlers run, and may end it by
+        raising.
         """
 
     def close(self) -> None:

@@ -163,7 +163,7 @@ impl Worker {
         for armed in self.armed.into_values() {
             self.arming.set(armed.vector, false);
         }
-        self.shared.end(|_| true);
+        self.shared.end(Outcome::Off, |_| true);
         self.arming.finish();
     }
 
@@ -204,6 +204,10 @@ impl Worker {
             }
             round.next = [round.next, wait.deadline].into_iter().flatten().min();
             index += 1;
+        }
+        drop(waits);
+        if !round.ended.is_empty() {
+            self.shared.ended.notify_all();
         }
         round
     }

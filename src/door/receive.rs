@@ -150,8 +150,9 @@ fn wait(call: &Arc<Call>) -> bool {
             let errno = match outcome {
                 Outcome::Done => 0,
                 Outcome::TimedOut => libc::ETIME,
-                // The context went away, and a context that does not exist is EINVAL.
+                // The context went away before it was waited for, or its program shrank the queue's file.
                 Outcome::Gone => libc::EINVAL,
+                Outcome::Off => libc::ENODEV,
             };
             // Whoever ended the call first, for a signal or because the door closed, has answered.
             let _ = theirs.answer(errno);

@@ -66,6 +66,15 @@ impl Completions {
         py.detach(|| self.0.remove(queue));
     }
 
+    fn waited_for(&self, queues: Vec<u64>) -> bool {
+        self.0.waited_for(&queues)
+    }
+
+    fn drain(&self, py: Python<'_>, queues: Vec<u64>) -> PyResult<()> {
+        let drained = |slice, interrupted: Interrupted<'_>| self.0.drain(&queues, slice, interrupted).then_some(Outcome::Done);
+        blocking(py, drained).map(|_| ())
+    }
+
     fn indices(&self, queue: u64) -> PyResult<(u64, u64)> {
         Ok(self.0.indices(queue)?)
     }
@@ -109,7 +118,7 @@ fn blocking(py: Python<'_>, wait: impl FnOnce(Option<Duration>, Interrupted<'_>)
     });
     match (outcome, raised) {
         (_, Some(error)) => Err(error),
-        (outcome, None) => Ok(outcome.unwrap_or(Outcome::Gone)),
+        (outcome, None) => Ok(outcome.unwrap_or(Outcome::Off)),
     }
 }
 
@@ -120,6 +129,10 @@ fn ended(outcome: Outcome, what: &str, id: u64) -> PyResult<bool> {
         Outcome::Gone => Err(PyOSError::new_err((
             libc::EINVAL,
             format!("{what} {id} was removed, or its memory is gone, while someone waited"),
+        ))),
+        Outcome::Off => Err(PyOSError::new_err((
+            libc::ENODEV,
+            format!("{what} {id} went with its function while someone waited"),
         ))),
     }
 }

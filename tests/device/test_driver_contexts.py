@@ -164,6 +164,54 @@ def test_closing_a_file_ends_its_contexts(host: Machine) -> None:
         assert caught.value.errno == errno.EINVAL
 
 
+def test_destroying_a_context_waits_for_the_waits_of_its_file(file: AccelFile) -> None:
+    """``amdxdna_hwctx_destroy_rcu``; what the kernel does is seen in ``tests/system/guest/test_destroy_linux.py``."""
+    queue, other = HandMadeQueue(file, padded=False, tiles=4), HandMadeQueue(file, padded=False, tiles=4)
+    ends: list[str] = []
+
+    def wait() -> None:
+        file.wait_cmd(other.handle, 0, 0)
+        ends.append("waited")
+
+    def destroy() -> None:
+        file.destroy_hwctx(queue.handle)
+        ends.append("destroyed")
+
+    waiter, destroyer = threading.Thread(target=wait), threading.Thread(target=destroy)
+    waiter.start()
+    # Nothing tells from outside when the wait has begun.
+    time.sleep(0.05)
+    destroyer.start()
+    destroyer.join(0.1)
+    assert destroyer.is_alive()
+    with pytest.raises(FauxdnaError) as caught:
+        file.wait_cmd(queue.handle, 0, 0)
+    assert caught.value.errno == errno.EINVAL, "the handle is gone already"
+    other.put()
+    for thread in (waiter, destroyer):
+        thread.join(20)
+    assert sorted(ends) == ["destroyed", "waited"]
+
+
+def test_ctrl_c_ends_a_destruction_that_waits(host: Machine) -> None:
+    with host.open() as file:
+        queue = HandMadeQueue(file, padded=False)
+        waiter = threading.Thread(target=file.wait_cmd, args=(queue.handle, 0, 0))
+        waiter.start()
+        while not file.waited_for(file.context(queue.handle)):
+            time.sleep(0.001)
+        timer = threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGINT))
+        timer.start()
+        with pytest.raises(KeyboardInterrupt):
+            file.destroy_hwctx(queue.handle)
+        timer.join()
+        # It is as it was.
+        queue.put()
+        waiter.join(20)
+        file.wait_cmd(queue.handle, queue.put(), 5000)
+        file.destroy_hwctx(queue.handle)
+
+
 def test_a_node_that_is_not_there(tmp_path: os.PathLike[str]) -> None:
     from fauxdna.accel.real import RealFile
 

@@ -113,23 +113,71 @@ def test_indices_that_do_not_fit_are_not_done(queue: Queue, read: int, write: in
 
 
 @pytest.mark.parametrize(
-    "remove",
-    [lambda queue: queue.completions.remove(queue.id), lambda queue: queue.completions.remove_vector(queue.vector_id)],
+    ("remove", "number"),
+    [
+        (lambda queue: queue.completions.remove(queue.id), errno.EINVAL),
+        (lambda queue: queue.completions.remove_vector(queue.vector_id), errno.ENODEV),
+    ],
     ids=["queue", "vector"],
 )
-def test_removal_ends_waits(queue: Queue, remove: Callable[[Queue], object]) -> None:
+def test_removal_ends_waits(queue: Queue, remove: Callable[[Queue], object], number: int) -> None:
     thread = once_asleep(queue, lambda: remove(queue))
-    with pytest.raises(OSError, match="removed") as raised:
+    with pytest.raises(OSError, match="while someone waited") as raised:
         queue.completions.wait(queue.id, 7, FOREVER)
-    assert raised.value.errno == errno.EINVAL
+    assert raised.value.errno == number
     thread.join()
 
 
 def test_close_ends_waits(queue: Queue) -> None:
     thread = once_asleep(queue, queue.completions.close)
-    with pytest.raises(OSError, match="removed"):
+    with pytest.raises(OSError, match="went with its function"):
         queue.completions.wait(queue.id, 7, FOREVER)
     thread.join()
+
+
+def waiting(queue: Queue, sequence: int) -> threading.Thread:
+    """A thread that waits for a command, once it is known to do so."""
+    thread = threading.Thread(target=queue.completions.wait, args=(queue.id, sequence, FOREVER))
+    thread.start()
+    while not queue.completions.waited_for([queue.id]):
+        time.sleep(0.001)
+    return thread
+
+
+def test_a_drain_takes_as_long_as_the_waits_before_it(queue: Queue) -> None:
+    other = queue.completions.add(queue.memory, 0, 4096, queue.vector_id)
+    queue.completions.drain([queue.id])
+    waiter = waiting(queue, 0)
+    queue.completions.drain([other])
+    assert not queue.completions.waited_for([other])
+    drain = threading.Thread(target=queue.completions.drain, args=([other, queue.id],))
+    drain.start()
+    drain.join(0.05)
+    assert drain.is_alive()
+    late = threading.Thread(target=queue.completions.wait, args=(queue.id, 1, FOREVER))
+    late.start()
+    queue.complete(1, 2)
+    drain.join(20)
+    assert not drain.is_alive(), "a later wait is not waited for"
+    waiter.join()
+    queue.complete(2, 2)
+    late.join()
+
+
+def test_a_signal_handler_ends_a_drain(queue: Queue) -> None:
+    def stop(*_: object) -> None:
+        raise InterruptedError("told to stop")
+
+    before = signal.signal(signal.SIGUSR1, stop)
+    waiter = waiting(queue, 0)
+    timer = threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGUSR1))
+    timer.start()
+    with pytest.raises(InterruptedError, match="told to stop"):
+        queue.completions.drain([queue.id])
+    timer.join()
+    signal.signal(signal.SIGUSR1, before)
+    queue.complete(1, 1)
+    waiter.join()
 
 
 def test_a_shrunk_queue_ends_its_waits_only(queue: Queue) -> None:

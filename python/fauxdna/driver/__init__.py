@@ -19,7 +19,7 @@ from .function import Function, identify
 from .gem import BufferManager, BufferObject
 from .memory import Backing, BackingStore, MemfdStore
 from .pf import FirmwareLoader, Pf
-from .vf import Vf
+from .vf import HardwareContext, Vf
 
 __all__ = [
     "Backing",
@@ -31,6 +31,7 @@ __all__ = [
     "ContextInfo",
     "FirmwareLoader",
     "Function",
+    "HardwareContext",
     "MapTarget",
     "MemfdStore",
     "Pf",

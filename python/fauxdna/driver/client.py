@@ -5,7 +5,10 @@ from __future__ import annotations
 import errno
 import os
 import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from fauxdna.abi.uapi import (
@@ -26,6 +29,7 @@ from .debug_buffers import DebugBuffers
 from .gem import BufferObject
 from .memory import PAGE_SIZE, BackingStore, MemfdStore, page_align
 from .vf import HardwareContext, Vf
+from .waits import Waits
 
 if TYPE_CHECKING:
     from .function import Function
@@ -105,6 +109,7 @@ class Client:
         self._contexts: dict[int, HardwareContext] = {}
         self._qos: dict[int, Qos] = {}
         self._buffers = DebugBuffers(self)
+        self._waits = Waits()
         self._next_context = 1
         self._lock = threading.Lock()
         self._closed = False
@@ -264,15 +269,47 @@ class Client:
         return self._qos.get(handle) or Qos()
 
     def destroy_hwctx(self, handle: int) -> None:
-        """DESTROY_HWCTX; ``EINVAL`` for an unknown handle."""
-        vf = self._vf("DESTROY_HWCTX", errno.EINVAL)
+        """DESTROY_HWCTX: waits for the waits of this file, of whatever context, that are under way, as Linux does.
+
+        Commands are not waited for: what is queued or runs is dropped. ``EINVAL`` for an unknown handle.
+        """
+        context = self.take_hwctx(handle)
+        try:
+            self.drain_waits(context)
+        except BaseException:
+            # A signal handler raised: the context is still there, unless its handle was given to another.
+            with self._lock:
+                taken = self._contexts.setdefault(handle, context) is not context
+            if taken:
+                self.end_hwctx(handle, context)
+            raise
+        self.end_hwctx(handle, context)
+
+    def take_hwctx(self, handle: int) -> HardwareContext:
+        """The beginning of :meth:`destroy_hwctx`: nobody finds the context any more. ``EINVAL`` for an unknown handle."""
+        self._vf("DESTROY_HWCTX", errno.EINVAL)
         with self._lock:
             context = self._contexts.pop(handle, None)
         if context is None:
             raise _no_context(handle)
-        self._qos.pop(handle, None)
-        vf.destroy_context(context)
-        self._buffers.drop(handle)
+        return context
+
+    def waited_for(self, context: HardwareContext) -> bool:
+        """Whether :meth:`drain_waits` would wait."""
+        return bool(self._waits) or self._vf("DESTROY_HWCTX").completions.waited_for(self._completions(context))
+
+    def drain_waits(self, context: HardwareContext) -> None:
+        """Returns when the waits are over that are under way in this file, for ``context`` (which was taken) or another."""
+        self._vf("DESTROY_HWCTX").completions.drain(self._completions(context))
+        self._waits.synchronise()
+
+    def end_hwctx(self, handle: int, context: HardwareContext) -> None:
+        """The end of :meth:`destroy_hwctx`: the context that was taken is destroyed."""
+        self._vf("DESTROY_HWCTX").destroy_context(context)
+        with self._lock:
+            if handle not in self._contexts:
+                self._qos.pop(handle, None)
+        self._buffers.drop(context)
 
     def config_hwctx(self, handle: int, param: int, value: bytes | int) -> None:
         """CONFIG_HWCTX: 7.2 has no configuration for AIE4 contexts (``EOPNOTSUPP``); level ``next`` as :class:`DebugBuffers`."""
@@ -306,20 +343,19 @@ class Client:
             InvalidArgument: ``EINVAL`` for an unknown context.
             DeviceTimeout: ``ETIME``.
         """
+        with self.waiting(hwctx) as wait:
+            wait(sequence, timeout_ms)
+
+    @contextmanager
+    def waiting(self, hwctx: int) -> Iterator[Callable[[int, int], None]]:
+        """A WAIT_CMD in several steps: gives :meth:`wait_cmd` for one context, which is not destroyed meanwhile."""
         vf = self._vf("WAIT_CMD")
-        with self._lock:
-            context = self._contexts.get(hwctx)
-        if context is None:
-            raise _no_context(hwctx)
-        vf.wait(context, sequence, timeout_ms)
+        with self._waits.one():
+            yield partial(vf.wait, self.context(hwctx))
 
     def completion(self, hwctx: int) -> int:
         """What the function's ``completions`` call the queue of context ``hwctx``. ``EINVAL`` for an unknown context."""
-        with self._lock:
-            context = self._contexts.get(hwctx)
-        if context is None:
-            raise _no_context(hwctx)
-        return context.completion
+        return self.context(hwctx).completion
 
     # --- information -----------------------------------------------------------------------------------------------------
 
@@ -386,6 +422,9 @@ class Client:
                 f"{what} on {self.function.name}: a PF has no queues", "create a VF and open its node", errno=number
             )
         return self.function
+
+    def _completions(self, context: HardwareContext) -> list[int]:
+        return [context.completion, *(other.completion for other in self.contexts().values())]
 
     def _publish(self, bo: BufferObject) -> int:
         with self._lock:

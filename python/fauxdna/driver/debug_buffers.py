@@ -17,6 +17,7 @@ from ..errors import FauxdnaError, InvalidArgument, NotFound, Unsupported
 if TYPE_CHECKING:
     from .client import Client
     from .gem import BufferObject
+    from .vf import HardwareContext
 
 _PROPERTIES: Final = {
     FirmwareBuffer.DEBUG: ContextProperty.CERT_DEBUG_BUFFER,
@@ -31,7 +32,7 @@ class DebugBuffers:
 
     def __init__(self, client: Client) -> None:
         self._client = client
-        self._held: dict[tuple[int, FirmwareBuffer], BufferObject] = {}
+        self._held: dict[tuple[HardwareContext, FirmwareBuffer], BufferObject] = {}
         self._lock = threading.Lock()
 
     def configure(self, handle: int, metadata: int, *, assign: bool) -> None:
@@ -69,25 +70,25 @@ class DebugBuffers:
             memory.put(buffer)
             raise
         with self._lock:
-            before = self._held.pop((handle, kind), None)
+            before = self._held.pop((context, kind), None)
             if assign:
-                self._held[handle, kind] = buffer
+                self._held[context, kind] = buffer
         if not assign:
             memory.put(buffer)
         if before is not None:
             memory.put(before)
 
-    def drop(self, handle: int) -> None:
+    def drop(self, context: HardwareContext) -> None:
         """The context is gone."""
         with self._lock:
-            gone = [self._held.pop(key) for key in list(self._held) if key[0] == handle]
+            gone = [self._held.pop(key) for key in list(self._held) if key[0] == context]
         for buffer in gone:
             self._client.function.memory.put(buffer)
 
     def drop_all(self) -> None:
         """All contexts are gone."""
-        for handle in {key[0] for key in list(self._held)}:
-            self.drop(handle)
+        for context in {key[0] for key in list(self._held)}:
+            self.drop(context)
 
     def _describe(self, handle: int) -> tuple[FirmwareBuffer, BufferObject, list[tuple[int, int]]]:
         """Kind, BO and (micro-controller, bytes) of each share; the description is read once."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
@@ -130,12 +131,15 @@ class Vf(Function):
         Raises:
             DeviceTimeout: ``ETIME``; also for a command that was never submitted.
             InvalidArgument: ``EINVAL``, the context was destroyed meanwhile.
+            DeviceGone: ``ENODEV``, the function was stopped meanwhile.
         """
         try:
             if self.completions.wait(context.completion, sequence, min(timeout_ms, _TIMEOUT_MAX_MS)):
                 return
             read, write = self.completions.indices(context.completion)
         except OSError as error:
+            if error.errno == errno.ENODEV:
+                raise DeviceGone(f"{self.name} was stopped during a wait", "probe the function again") from error
             raise InvalidArgument(
                 f"context {context.id} was destroyed, or its queue's memory is gone", "wait for its commands before"
             ) from error

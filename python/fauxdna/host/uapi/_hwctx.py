@@ -6,11 +6,14 @@ import errno
 import struct
 import threading
 import time
+from collections.abc import Callable
+from contextlib import ExitStack
 from typing import Final
 
 from fauxdna.abi import uapi
 from fauxdna.abi.uapi import CommandType, ConfigParam, Ioctl
 from fauxdna.accel import Qos
+from fauxdna.driver import HardwareContext
 from fauxdna.driver.memory import PAGE_SIZE
 from fauxdna.errors import DeviceTimeout, FauxdnaError, InvalidArgument, OutOfSpace, Unsupported
 
@@ -47,13 +50,29 @@ def create_hwctx(request: Request) -> None:
     request.set(handle=info.handle, umq_doorbell=info.umq_doorbell, syncobj_handle=info.syncobj_handle)
 
 
-def destroy_hwctx(request: Request) -> None:
-    """``amdxdna_drm_destroy_hwctx_ioctl``."""
+def destroy_hwctx(request: Request) -> bool | None:
+    """``amdxdna_drm_destroy_hwctx_ioctl``: WAIT_CMD finds the context no more; who waits in this file already is waited for."""
     must_be_zero(request, "pad")
     file, handle = request.file, request.fields.handle
+    context = file.local.take_hwctx(handle)
     if file.watcher is not None:
         file.watcher.end(handle)
-    file.local.destroy_hwctx(handle)
+    if file.local.waited_for(context):
+        threading.Thread(target=_destroy, args=(request, handle, context), daemon=True, name="destroy-hwctx").start()
+        return True
+    file.local.end_hwctx(handle, context)
+    return None
+
+
+def _destroy(request: Request, handle: int, context: HardwareContext) -> None:
+    local, error = request.file.local, 0
+    try:
+        local.drain_waits(context)
+        local.end_hwctx(handle, context)
+    except OSError as refused:
+        # The function went away meanwhile.
+        error = refused.errno or errno.EIO
+    request.finish(error)
 
 
 def config_hwctx(request: Request) -> None:
@@ -90,38 +109,37 @@ def wait_cmd(request: Request) -> bool | None:
     file, fields = request.file, request.fields
     if not file.is_vf:
         raise Unsupported(f"WAIT_CMD on {file.local.name}: a PF has no queues", "use the node of a VF")
-    try:
-        file.local.wait_cmd(fields.hwctx, fields.seq, 1)
-    except DeviceTimeout:
-        if fields.timeout == 1:
-            raise
-    else:
-        return None
-    threading.Thread(target=_wait, args=(request,), daemon=True, name="wait-cmd").start()
+    with ExitStack() as waiting:
+        wait = waiting.enter_context(file.local.waiting(fields.hwctx))
+        try:
+            wait(fields.seq, 1)
+        except DeviceTimeout:
+            if fields.timeout == 1:
+                raise
+        else:
+            return None
+        threading.Thread(target=_wait, args=(request, wait, waiting.pop_all()), daemon=True, name="wait-cmd").start()
     return True
 
 
-def _wait(request: Request) -> None:
-    fields, local = request.fields, request.file.local
+def _wait(request: Request, wait: Callable[[int, int], None], waiting: ExitStack) -> None:
+    fields = request.fields
     deadline = time.monotonic() + fields.timeout / 1000 if fields.timeout else float("inf")
     error = 0
-    while request.call.alive:
-        left = min(_LOOK_S, deadline - time.monotonic())
-        if left <= 0:
-            error = errno.ETIME
-            break
-        try:
-            local.wait_cmd(fields.hwctx, fields.seq, max(1, int(left * 1000)))
-            break
-        except DeviceTimeout:
-            continue
-        except FauxdnaError as refused:
-            error = refused.errno or errno.EIO
-            break
-        except OSError:
-            # The function went away under the wait.
-            error = errno.ENODEV
-            break
+    with waiting:
+        while request.call.alive:
+            left = min(_LOOK_S, deadline - time.monotonic())
+            if left <= 0:
+                error = errno.ETIME
+                break
+            try:
+                wait(fields.seq, max(1, int(left * 1000)))
+                break
+            except DeviceTimeout:
+                continue
+            except FauxdnaError as refused:
+                error = refused.errno or errno.EIO
+                break
     request.finish(error)
 
 
