@@ -8,13 +8,13 @@ import signal
 import socket
 import subprocess
 import tempfile
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from _patience import PATIENCE, eventually
 from _sandboxed import NOBODY, Runner
 
 from fauxdna.errors import FauxdnaError
@@ -68,7 +68,7 @@ def test_programs_get_the_functions_that_fewest_others_have(runner: Runner, fold
         os.close(write)
         os.close(read)
         for program in programs:
-            assert program.wait(10) in (0, 1)
+            assert program.wait(PATIENCE) in (0, 1)
             if program.stdout:
                 program.stdout.close()
         assert sorted(seen) in (["00.1"] * 2 + ["00.2"] * 3, ["00.1"] * 3 + ["00.2"] * 2)
@@ -87,7 +87,7 @@ def test_a_sandbox_may_have_several_functions(runner: Runner, folder: str) -> No
 def test_it_ends_in_order_and_leaves_nothing(runner: Runner, folder: str, number: int) -> None:
     with serving(runner, folder) as daemon:
         daemon.process.send_signal(number)
-        assert daemon.process.wait(10) == 0
+        assert daemon.process.wait(PATIENCE) == 0
         assert os.listdir(folder) == []
         assert runner.run("--die", daemon.socket, "--", "true").returncode == 125
 
@@ -95,7 +95,7 @@ def test_it_ends_in_order_and_leaves_nothing(runner: Runner, folder: str, number
 def test_a_killed_daemons_socket_is_taken_over(runner: Runner, folder: str) -> None:
     with serving(runner, folder) as daemon:
         daemon.process.kill()
-        daemon.process.wait(10)
+        daemon.process.wait(PATIENCE)
         assert os.listdir(folder) == ["die.sock"]
     with serving(runner, folder) as daemon:
         assert runner.run("--die", daemon.socket, "--", "true").returncode == 0
@@ -157,15 +157,12 @@ def test_nonsense_is_refused_and_harms_nobody(own: Runner, folder: str, data: by
                 link.connect(daemon.socket)
                 try:
                     socket.send_fds(link, [data], [0, 1] if with_descriptor else [])
-                    link.settimeout(5)
+                    link.settimeout(PATIENCE)
                     link.recv(1 << 16)
                 except OSError:
                     continue
         assert own.run("--die", daemon.socket, "--", "true").returncode == 0
-        deadline = time.monotonic() + 5
-        while descriptors(daemon.process.pid) != before:
-            assert time.monotonic() < deadline, "descriptors are left"
-            time.sleep(0.02)
+        assert eventually(lambda: descriptors(daemon.process.pid) <= before), "descriptors are left"
 
 
 @pytest.mark.parametrize("kind", ["pipe", "file"])
@@ -181,10 +178,7 @@ def test_what_is_no_sandbox_is_refused_and_harms_nobody(own: Runner, folder: str
         for descriptor in pipe:
             os.close(descriptor)
         assert own.run("--die", daemon.socket, "--", "true").returncode == 0
-        deadline = time.monotonic() + 5
-        while descriptors(daemon.process.pid) != before:
-            assert time.monotonic() < deadline, "descriptors are left"
-            time.sleep(0.02)
+        assert eventually(lambda: descriptors(daemon.process.pid) <= before), "descriptors are left"
 
 
 def test_who_connects_and_says_nothing_holds_up_nobody(user: Runner, folder: str) -> None:
@@ -199,7 +193,7 @@ def test_systemd_is_told(runner: Runner, folder: str) -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
         manager.bind(f"{folder}/notify")
         os.chmod(f"{folder}/notify", 0o777)
-        manager.settimeout(10)
+        manager.settimeout(PATIENCE)
         told = replace(runner, environment=runner.environment | {"NOTIFY_SOCKET": f"{folder}/notify"})
         with serving(told, folder) as daemon:
             assert manager.recv(100) == b"READY=1"

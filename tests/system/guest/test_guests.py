@@ -9,12 +9,13 @@ import subprocess
 import sys
 import tempfile
 import threading
-import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from _patience import PATIENCE, eventually
 
 from fauxdna.serve import LocalDie
 from fauxdna.vm import GuestDied, GuestTimeout, Iommu, Machine, Settings, Share
@@ -49,8 +50,14 @@ def no_leftovers(machine: Machine, folder: Path, monkeypatch: pytest.MonkeyPatch
 
     monkeypatch.setattr(tempfile, "tempdir", str(folder))
     before = state()
+
+    def grew() -> tuple[list[str], int]:
+        # What earlier tests left may go at any time, and threads take a moment to end.
+        descriptors, threads = state()
+        return sorted((Counter(descriptors) - Counter(before[0])).elements()), max(0, threads - before[1])
+
     yield
-    assert state() == before
+    assert eventually(lambda: grew() == ([], 0)), grew()
     assert guests_in(folder) == []
     assert list(folder.iterdir()) == []
 
@@ -69,7 +76,7 @@ def test_files_go_in_and_out(machine: Machine, shared: Path) -> None:
 
 def test_a_command_that_takes_too_long_is_a_timeout(no_leftovers: None, equipment: Equipment) -> None:
     with Machine(Settings(vfs=0, **equipment)) as machine, pytest.raises(GuestTimeout, match="still runs sleep"):
-        machine.run(["sleep", "60"], timeout=0.5)
+        machine.run(["sleep", "600"], timeout=0.5)
 
 
 def test_a_guest_that_dies_says_what_it_printed(no_leftovers: None, equipment: Equipment) -> None:
@@ -119,7 +126,7 @@ def test_a_read_only_share_takes_nothing(tmp_path: Path, equipment: Equipment) -
 
 def test_the_command_passes_output_and_status_on(kernel: Kernel, equipment: Equipment) -> None:
     command = [sys.executable, "-m", "fauxdna", "vm", "--vfs", "1", "--", "sh", "-c", "uname -r; echo err >&2; exit 4"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert (done.returncode, done.stdout) == (4, f"{kernel.release}\n")
     assert "err\n" in done.stderr
 
@@ -127,17 +134,14 @@ def test_the_command_passes_output_and_status_on(kernel: Kernel, equipment: Equi
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_command_leaves_nothing(number: signal.Signals, folder: Path, equipment: Equipment) -> None:
     environment = {**os.environ, "TMPDIR": str(folder)}
-    command = [sys.executable, "-m", "fauxdna", "vm", "--vfs", "0", "--", "sh", "-c", "echo running; sleep 60"]
+    command = [sys.executable, "-m", "fauxdna", "vm", "--vfs", "0", "--", "sh", "-c", "echo running; sleep 600"]
     with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "running\n"
         assert guests_in(folder)
         process.send_signal(number)
-        assert process.wait(20) in (130, 143)
-    deadline = time.monotonic() + 5
-    while guests_in(folder) and time.monotonic() < deadline:
-        time.sleep(0.1)
-    assert not guests_in(folder)
+        assert process.wait(PATIENCE) in (130, 143)
+    assert eventually(lambda: not guests_in(folder))
     assert not list(folder.iterdir())
 
 

@@ -30,7 +30,7 @@ for index, buffer in enumerate(buffers):
     run.set_arg(index, buffer)
 for _ in range(5):
     run.start()
-    print(run.wait(10000))
+    print(run.wait(60000))
 buffers[1].sync(pyxrt.xclBOSyncDirection.XCL_BO_SYNC_BO_FROM_DEVICE, size, 0)
 open("/mnt/work/xrt", "wb").write(bytes(buffers[1].read(size, 0)))
 """
