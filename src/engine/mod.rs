@@ -3,6 +3,7 @@
 //! A context is a queue, a partition of columns and its whole state as one value. Contexts take turns of one slice each, in bands of
 //! priority; every context has its own tiles, so contexts that share columns never see each other's memory.
 
+mod books;
 mod context;
 mod partition;
 mod terms;
@@ -10,6 +11,7 @@ mod terms;
 mod tests;
 mod trace;
 mod uc_log;
+mod work;
 mod worker;
 
 use std::os::fd::RawFd;
