@@ -248,7 +248,7 @@ def test_wait_for_commands(kernel: Kernel, layout: str) -> None:
     for expected in range(100):
         sequence = queue.submit_opcode(PacketOpcode.TEST)
         assert sequence == expected
-        assert kernel.library.wait_command(0, ctypes.c_uint64(sequence), 1000) == 0
+        assert kernel.library.wait_command(0, ctypes.c_uint64(sequence), 2000) == 0
         assert queue.completion(sequence) == 4
     assert kernel.library.wait_command(0, ctypes.c_uint64(100), 1) == -62
     kernel.library.destroy_context(0)

@@ -181,8 +181,9 @@ typedef struct { int unused; } wait_queue_head_t;
 #define MAX_SCHEDULE_TIMEOUT 0x7fffffffL
 #define init_waitqueue_head(q) ((void)(q))
 #define wake_up_all(q) ((void)(q))
+/* A jiffy is one look at the interrupts, which takes up to 50 ms. */
 #define wait_event_interruptible_timeout(q, condition, timeout) \
-	({ for (int _i = 0; _i < POLLS && !(condition); _i++) host.wait(); (condition) ? 1L : 0L; })
+	({ for (long _i = 0; _i < (timeout) && !(condition); _i++) host.wait(); (condition) ? 1L : 0L; })
 #define usleep_range(least, most) ((void)0)
 #define INIT_WORK(work, f) ((work)->function = (f))
 #define create_singlethread_workqueue(name) calloc(1, sizeof(struct workqueue_struct))
