@@ -77,9 +77,9 @@ class Xrt:
         return name
 
     def need_locked(self, size: int) -> None:
-        """Skips where XRT may not lock ``size`` bytes of buffers, and 1 MiB for queue, code and log."""
+        """Skips where XRT may not lock ``size`` bytes of buffers, and 0.5 MiB for queue and log."""
         limit = resource.getrlimit(resource.RLIMIT_MEMLOCK)[1]
-        if self.runner.prefix and not raised() and limit != resource.RLIM_INFINITY and size + (1 << 20) > limit:
+        if self.runner.prefix and not raised() and limit != resource.RLIM_INFINITY and size + (512 << 10) > limit:
             pytest.skip(
                 f"XRT locks {size / (1 << 20):.1f} MiB of buffers, this machine allows a user {limit >> 20} MiB, "
                 "and root here may not raise that (CAP_SYS_RESOURCE)"

@@ -1,0 +1,133 @@
+"""What programs do with XRT beside one run (``features.cpp``): each test's bytes are those of ``fauxdna run``, or of a copy."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from itertools import islice
+
+import numpy as np
+import pytest
+from _models import make, session
+from _xrt import EXAMPLES, Xrt
+
+import fauxdna
+from fauxdna.abi.elf import SCRATCH_PAD_SIZE
+from fauxdna.artifact.program import ArrayStep
+from fauxdna.compiler import compile as compile_model
+from fauxdna.errors import CommandFailed
+
+pytestmark = [pytest.mark.trixie, pytest.mark.models]
+INPUTS = 24
+"""A run list longer than this goes to the device in parts."""
+
+
+@dataclass(frozen=True)
+class Lines:
+    """cls_mobile on so many columns, with text lines and what ``fauxdna run``'s runtime says of each."""
+
+    step: ArrayStep
+    inputs: list[bytes]
+    outputs: list[bytes]
+
+    def run(self, xrt: Xrt, test: str, count: int) -> None:
+        """Runs a test of ``features.cpp`` with the first ``count`` inputs, and compares the outputs."""
+        xrt.add("model.elf", self.step.elf)
+        for index, data in enumerate(self.inputs[:count]):
+            xrt.add(f"x{index}.bin", data)
+        xrt.run(xrt.build("features.cpp"), test, "model.elf", str(len(self.outputs[0])), str(self.step.workspace), str(count))
+        assert [xrt.read(f"y{index}.bin") for index in range(count)] == self.outputs[:count]
+
+
+_LINES: dict[int, Lines] = {}
+
+
+def lines(xrt: Xrt, columns: int, *, contexts: int = 1, count: int = 1) -> Lines:
+    """The model, unless XRT may not lock the buffers of ``count`` runs in so many contexts."""
+    if columns not in _LINES:
+        made = make("cls_mobile")
+        program = made.program if columns == 3 else compile_model(made.graph, strict=True, columns=columns)
+        (step,) = program.steps
+        assert isinstance(step, ArrayStep)
+        feeds = list(islice(made.entry.calibration(), INPUTS))
+        with fauxdna.open() as npu, npu.context(program) as context:
+            outputs = [next(iter(context.run(dict(feed)).values())) for feed in feeds]
+        onnxruntime = session(made.graph.SerializeToString())
+        for feed, output in zip(feeds, outputs, strict=True):
+            np.testing.assert_allclose(output, onnxruntime.run(None, dict(feed))[0], rtol=1e-5)
+        _LINES[columns] = Lines(step, [feed["x"].tobytes() for feed in feeds], [output.tobytes() for output in outputs])
+    made_lines = _LINES[columns]
+    of_a_run = len(made_lines.step.elf) + made_lines.step.workspace + len(made_lines.inputs[0]) + (8 << 10)
+    xrt.need_locked(contexts * columns * SCRATCH_PAD_SIZE + max(contexts, count) * of_a_run)
+    return made_lines
+
+
+@pytest.mark.parametrize("test", ["in_flight", "run_list"])
+@pytest.mark.parametrize(("columns", "count"), [(1, 6), (3, INPUTS)])
+def test_many_runs_at_once(xrt: Xrt, test: str, columns: int, count: int) -> None:
+    lines(xrt, columns, count=count).run(xrt, test, count)
+
+
+@pytest.mark.parametrize(("test", "count"), [("user_pointer", 2), ("sub_buffers", 1), ("share", 1)])
+def test_memory_of_other_kinds(xrt: Xrt, test: str, count: int) -> None:
+    """The caller's own, parts of a buffer, and another process's."""
+    lines(xrt, 1).run(xrt, test, count)
+
+
+@pytest.mark.parametrize("columns", [1, 3])
+def test_a_context_in_each_of_several_threads(xrt: Xrt, columns: int) -> None:
+    count = 2 * columns
+    lines(xrt, columns, contexts=count).run(xrt, "contexts", count)
+
+
+def test_a_context_of_two_elfs(xrt: Xrt) -> None:
+    assemble_kernels(xrt)
+    lines(xrt, 1).run(xrt, "two_elfs", 1)
+
+
+HEADER = ".target aie4\n.aie_row_topology 1-1-4-0\n.partition 1column\n.attach_to_group 0\n"
+KERNELS = {
+    "bad": "WRITE_32 0x160000, 1",  # no register of a mem tile
+    "stuck": "POLL_32 0x100000, 1",  # which nobody writes
+    "slow": "SLEEP 400000",  # microseconds
+}
+
+
+def assemble_kernels(xrt: Xrt) -> bytes:
+    """An ELF of several kernels by aiebu-asm, ``many.elf``: two instances of a copy, and what ``KERNELS`` says."""
+    copy = (EXAMPLES / "control_code" / "copy.asm").read_text().replace("3column", "1column")
+    xrt.add("copy.asm", copy)
+    for name, text in KERNELS.items():
+        xrt.add(f"{name}.asm", f"{HEADER}START_JOB 0\n  {text}\nEND_JOB\nEOF\n")
+    kernels = [_kernel("copy", 2, "one", "two"), *(_kernel(name, 1, "inst0") for name in KERNELS)]
+    xrt.add("config.json", json.dumps({"xrt-kernels": kernels}))
+    xrt.run("aiebu-asm", "-t", "aie4_config", "-j", "config.json", "-o", "many.elf", "-f", "disabledump")
+    return xrt.read("many.elf")
+
+
+def _kernel(name: str, arguments: int, *instances: str) -> dict[str, object]:
+    described = [{"name": f"a{index}", "type": "char *", "offset": hex(8 * index)} for index in range(arguments)]
+    return {
+        "name": name,
+        "arguments": described,
+        "instance": [{"id": each, "ctrl_code_file": f"{name}.asm"} for each in instances],
+    }
+
+
+@pytest.mark.parametrize("test", ["full_queue", "failures", "failing_list", "time_limits"])
+def test_several_kernels(xrt: Xrt, test: str) -> None:
+    assemble_kernels(xrt)
+    pace = ("--pace", "real") if test == "time_limits" else ()
+    xrt.run(xrt.build("features.cpp"), test, "many.elf", options=pace)
+
+
+def test_several_kernels_through_our_runtime(xrt: Xrt) -> None:
+    elf = assemble_kernels(xrt)
+    given = np.random.default_rng(5).integers(0, 256, 4096, np.uint8)
+    with fauxdna.open() as npu:
+        for kernel in ("copy:one", "copy:two"):
+            output = np.zeros(4096, np.uint8)
+            npu.run_elf(elf, [given, output], kernel=kernel)
+            assert (output == given).all()
+        with pytest.raises(CommandFailed, match="register 0x00160000"):
+            npu.run_elf(elf, [given], kernel="bad:inst0")
