@@ -33,7 +33,7 @@ COMMANDS = [
 def fauxdna(*arguments: object, status: int = 0) -> subprocess.CompletedProcess[str]:
     """Runs the command in a process of its own; nothing may end in a traceback."""
     command = [sys.executable, "-m", "fauxdna", *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
     assert "Traceback" not in done.stderr
     assert done.returncode == status, done.stderr
     return done

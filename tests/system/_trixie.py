@@ -28,7 +28,7 @@ class TrixieRoot:
                 ["chroot", str(self.path), "sh", "-c", shell, "/" + str(Path(inside).relative_to(self.path)), *command],
                 capture_output=True,
                 text=True,
-                timeout=120,
+                timeout=600,
                 check=False,
             )
             shutil.copytree(inside, folder, dirs_exist_ok=True)

@@ -96,7 +96,7 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> ctypes.CDLL:
         (build / name).write_text('#include "amdxdna_pci_drv.h"\n')
     shutil.copy(SOURCE / "include/uapi/drm/amdxdna_accel.h", build / "drm")
     subprocess.run(
-        ["gcc", "-shared", "-fPIC", "-O1", "-w", "-I.", "-o", "driver.so", "harness.c"], cwd=build, check=True, timeout=120
+        ["gcc", "-shared", "-fPIC", "-O1", "-w", "-I.", "-o", "driver.so", "harness.c"], cwd=build, check=True, timeout=600
     )
     return ctypes.CDLL(str(build / "driver.so"))
 

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from _patience import PATIENCE
 
 from fauxdna.cache import made_once
 
@@ -25,7 +26,7 @@ print((made_once(Path(sys.argv[1]), make) / "file").read_text())
 def test_it_is_made_once_however_many_want_it(tmp_path: Path) -> None:
     command = [sys.executable, "-c", CHILD, str(tmp_path / "target")]
     children = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(4)]
-    output = "".join(child.communicate(timeout=30)[0] for child in children)
+    output = "".join(child.communicate(timeout=PATIENCE)[0] for child in children)
     assert (output.count("made\n"), output.count("whole\n")) == (1, 4)
 
 

@@ -6,11 +6,11 @@ import errno
 import os
 import struct
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import suppress
 
 import pytest
+from _patience import PATIENCE, eventually
 from fake_bus import FakeBus
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -152,7 +152,7 @@ def test_nonsense_from_the_device_closes_the_mailbox(firmware: Firmware, data: b
     firmware.bus.memory[Region.BAR2][I2X.start : I2X.start + len(data)] = data
     firmware.bus.poke32(Region.BAR0, I2X.tail, tail)
     with pytest.raises(DeviceError) as caught:
-        pending.wait(1)
+        pending.wait(PATIENCE)
     assert caught.value.errno == errno.EPIPE
     with pytest.raises(DeviceError) as caught:
         firmware.channel.send(1, bytes(4))
@@ -177,21 +177,29 @@ def test_ring_sizes_are_powers_of_two(firmware: Firmware) -> None:
 
 
 def test_a_vector_is_masked_unless_someone_waits(firmware: Firmware) -> None:
-    seen: list[int] = []
-    control = 12
+    looks: list[bool] = []
+    unmasked: list[bool] = []
+
+    def masked() -> bool:
+        return bool(firmware.bus.read32(Region.BAR1, 12))
 
     def done() -> bool:
-        seen.append(firmware.bus.read32(Region.BAR1, control))
-        return len(seen) == 2
+        looks.append(masked())
+        return len(looks) == 2
 
-    assert firmware.bus.read32(Region.BAR1, control) == 1
-    threading.Timer(0.05, os.eventfd_write, (firmware.bus.irqs[0], 1)).start()
+    def interrupt() -> None:
+        # Not before somebody waits: an interrupt from before the wait's first look ends no wait.
+        unmasked.append(eventually(lambda: not masked()))
+        os.eventfd_write(firmware.bus.irqs[0], 1)
+
+    assert masked()
+    thread = threading.Thread(target=interrupt)
+    thread.start()
     assert firmware.vector.wait(done, None)
-    assert seen == [1, 0]
-    deadline = time.monotonic() + 5
-    while firmware.bus.read32(Region.BAR1, control) != 1:
-        assert time.monotonic() < deadline, "nobody waits, and the vector is still unmasked"
-        time.sleep(0.001)
+    thread.join()
+    assert looks[0]
+    assert unmasked == [True]
+    assert eventually(masked), "nobody waits, and the vector is still unmasked"
 
 
 @settings(max_examples=200, deadline=None)

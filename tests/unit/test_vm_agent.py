@@ -11,6 +11,7 @@ from importlib.resources import files
 from pathlib import Path
 
 import pytest
+from _patience import PATIENCE
 
 from fauxdna.vm import GuestTimeout
 from fauxdna.vm.agent import Agent, Ended
@@ -39,60 +40,60 @@ def agent(tmp_path: Path) -> Iterator[Agent]:
 
 
 def test_boot_phases_and_problems_are_told(agent: Agent) -> None:
-    boot = agent.wait_ready(time.monotonic(), 10)
+    boot = agent.wait_ready(time.monotonic(), PATIENCE)
     assert list(boot.phases) == ["mounted", "ready"]
     assert boot.problems == ["a thing is missing"]
 
 
 def test_output_and_status_come_apart(agent: Agent) -> None:
-    agent.wait_ready(time.monotonic(), 10)
-    done = agent.run("echo out; echo err >&2; exit 7", 10)
+    agent.wait_ready(time.monotonic(), PATIENCE)
+    done = agent.run("echo out; echo err >&2; exit 7", PATIENCE)
     assert (done.status, done.stdout, done.stderr) == (7, "out\n", "err\n")
 
 
 def test_arguments_are_kept_as_they_are(agent: Agent) -> None:
-    agent.wait_ready(time.monotonic(), 10)
+    agent.wait_ready(time.monotonic(), PATIENCE)
     words = ["a b", "'", '"', "$HOME", "line\nbreak", "\\", "", "é"]
-    assert agent.run(["printf", "%s|", *words], 10).stdout == "|".join(words) + "|"
+    assert agent.run(["printf", "%s|", *words], PATIENCE).stdout == "|".join(words) + "|"
 
 
 def test_many_bytes_reach_a_sink_unchanged(agent: Agent) -> None:
-    agent.wait_ready(time.monotonic(), 10)
+    agent.wait_ready(time.monotonic(), PATIENCE)
     content = os.urandom(1 << 20)
     file = Path(f"/dev/shm/{os.getpid()}.random")
     file.write_bytes(content)
     received = bytearray()
     try:
-        assert agent.run(["cat", str(file)], 30, stdout=received.extend).status == 0
+        assert agent.run(["cat", str(file)], PATIENCE, stdout=received.extend).status == 0
     finally:
         file.unlink()
     assert received == content
 
 
 def test_output_that_looks_like_the_mark_is_output(agent: Agent) -> None:
-    agent.wait_ready(time.monotonic(), 10)
+    agent.wait_ready(time.monotonic(), PATIENCE)
     text = "\x1e0123456789abcdef\x1e\x1e"
-    assert agent.run(["printf", "%s", text], 10).stdout == text
+    assert agent.run(["printf", "%s", text], PATIENCE).stdout == text
 
 
 def test_a_command_reads_nothing_of_what_comes_next(agent: Agent) -> None:
-    agent.wait_ready(time.monotonic(), 10)
-    assert agent.run("cat", 10).stdout == ""
-    assert agent.run("echo next", 10).stdout == "next\n"
+    agent.wait_ready(time.monotonic(), PATIENCE)
+    assert agent.run("cat", PATIENCE).stdout == ""
+    assert agent.run("echo next", PATIENCE).stdout == "next\n"
 
 
 def test_a_signal_shows_in_the_status(agent: Agent) -> None:
-    agent.wait_ready(time.monotonic(), 10)
-    assert agent.run("kill -9 $$", 10).status == 128 + 9
+    agent.wait_ready(time.monotonic(), PATIENCE)
+    assert agent.run("kill -9 $$", PATIENCE).status == 128 + 9
 
 
 def test_a_command_that_does_not_end_is_a_timeout(agent: Agent) -> None:
-    agent.wait_ready(time.monotonic(), 10)
+    agent.wait_ready(time.monotonic(), PATIENCE)
     with pytest.raises(GuestTimeout, match="still runs sleep 2"):
         agent.run("sleep 2", 0.1)
 
 
 def test_a_guest_that_ends_is_noticed(agent: Agent) -> None:
-    agent.wait_ready(time.monotonic(), 10)
+    agent.wait_ready(time.monotonic(), PATIENCE)
     with pytest.raises(Ended):
-        agent.run("kill -9 $PPID", 10)
+        agent.run("kill -9 $PPID", PATIENCE)
