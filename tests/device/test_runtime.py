@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from _doors import DecodingKernel
+from _patience import PATIENCE
 from _program import INNER, MACS, OUT, ROWS, array_step, expected, mixed_program, program, sample
 from _usage import grew, usage
 
@@ -79,7 +80,7 @@ def test_many_runs_in_flight(npu: Npu) -> None:
     with npu.context(mixed_program(), in_flight=4) as context:
         futures = [context.submit({"x": sample(seed)}) for seed in range(40)]
         for seed, future in enumerate(futures):
-            outputs = future.result(30)
+            outputs = future.result(PATIENCE)
             np.testing.assert_array_equal(outputs["y"], expected(sample(seed)))
             np.testing.assert_array_equal(outputs["z"], -expected(sample(seed)))
             assert outputs.report.simulated_ns > 0
@@ -103,7 +104,7 @@ def test_two_contexts_and_two_npus_at_once(npu: Npu) -> None:
     with fauxdna.open() as other, npu.context(program(1)) as a, npu.context(program(2)) as b, other.context(program(3)) as c:
         futures = [(seed, context.submit({"x": sample(seed)})) for seed in range(6) for context in (a, b, c)]
         for seed, future in futures:
-            np.testing.assert_array_equal(future.result(30)["y"], expected(sample(seed)))
+            np.testing.assert_array_equal(future.result(PATIENCE)["y"], expected(sample(seed)))
 
 
 def test_a_program_on_disk(npu: Npu, tmp_path: Path) -> None:
@@ -217,7 +218,7 @@ def test_closing_in_the_middle_leaves_nothing_behind() -> None:
         future = context.submit({"x": sample(0)})
         context.close()
         context.close()
-        assert future.cancelled() or future.result(1)["y"].shape == (OUT, ROWS, 1)
+        assert future.cancelled() or future.result(PATIENCE)["y"].shape == (OUT, ROWS, 1)
         with pytest.raises(DeviceGone):
             context.run({"x": sample(0)})
         gc.collect()
