@@ -124,7 +124,7 @@ def trixie_root() -> Path:
 def _said(probe: str) -> list[str]:
     """Problem and remedy of a probe in a process of its own; nothing if it works."""
     command = [sys.executable, "-P", "-c", _SAYS.format(probe=probe)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=30)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
     try:
         said: list[str] = json.loads(done.stdout)
     except ValueError:
@@ -133,6 +133,6 @@ def _said(probe: str) -> list[str]:
 
 
 def _version(command: list[str]) -> tuple[int, ...]:
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=30)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
     words = (word for word in done.stdout.split() if word[0].isdigit())
     return tuple(int(part) for part in next(words, "").split(".") if part.isdecimal())
