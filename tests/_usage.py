@@ -16,6 +16,12 @@ def descriptors() -> int:
     return len(os.listdir("/proc/self/fd"))
 
 
+def names() -> list[str]:
+    """What the descriptors are, for a failure's message."""
+    links = (f"/proc/self/fd/{number}" for number in sorted(os.listdir("/proc/self/fd"), key=int))
+    return [os.readlink(link) for link in links if os.path.lexists(link)]
+
+
 def usage(mappings: str = "memfd") -> tuple[int, int, int]:
     """Descriptors, threads, and mappings of files whose path has ``mappings`` in it."""
     held = descriptors()

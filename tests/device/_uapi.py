@@ -8,6 +8,7 @@ import fcntl
 import mmap
 import os
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import count
 
@@ -37,6 +38,8 @@ class FakeCall:
     alive: bool = True
     error: int | None = None
     reads: int = 0
+    waits: bool = False
+    interrupted: Callable[[], object] | None = None
     ended: threading.Event = field(default_factory=threading.Event)
 
     def data(self) -> bytes:
@@ -70,6 +73,10 @@ class FakeCall:
 
     def memory_fd(self) -> int:
         return os.open("/proc/self/mem", os.O_RDWR | os.O_CLOEXEC)
+
+    def interruptible(self, ended: Callable[[], object] | None = None) -> None:
+        self.waits = True
+        self.interrupted = ended
 
     def reply(self, error: int = 0) -> None:
         assert self.error is None, "answered twice"

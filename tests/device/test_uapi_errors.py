@@ -159,6 +159,7 @@ VF_ROWS = [
     (CoreIoctl.BLOCK, {}, EACCES, "drm_ioctl_permit: DRM_MASTER"),
     (CoreIoctl.MODE_SETCRTC, {}, EACCES, "drm_ioctl_permit: DRM_MASTER"),
     (CoreIoctl.MODE_ATOMIC, {}, EACCES, "drm_ioctl_permit: DRM_MASTER"),
+    (CoreIoctl.MODE_DIRTYFB, {}, EACCES, "drm_ioctl_permit: DRM_MASTER"),
     (CoreIoctl.MODE_GETRESOURCES, {}, EOPNOTSUPP, "drm_mode_getresources"),
     (CoreIoctl.MODE_ADDFB, {}, EOPNOTSUPP, "drm_mode_addfb"),
     (CoreIoctl.MODE_GETFB2, {}, EINVAL, "drm_mode_getfb2_ioctl"),

@@ -255,6 +255,20 @@ class Pages:
         libc.mprotect(ctypes.c_void_p(self.address), count * PAGE, protection)
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="GEM names take CAP_SYS_ADMIN")
+def test_a_name_ends_with_the_file_that_had_the_last_handle(sandbox: Sandbox, program: Program) -> None:
+    """drm_gem_object_handle_put_unlocked frees the name with the last handle, whether it is closed or its file."""
+    owner = sandbox.open()
+    name = owner.ioctl(CoreIoctl.GEM_FLINK, handle=owner.bo(PAGE)).name
+    assert program.ioctl(CoreIoctl.GEM_OPEN, name=name).size == PAGE
+    owner.close()
+    assert program.ioctl(CoreIoctl.GEM_OPEN, name=name).size == PAGE
+    program.close()
+    other = sandbox.open()
+    assert other.errno(CoreIoctl.GEM_OPEN, name=name) == ENOENT
+    assert function(sandbox).memory.count == 0
+
+
 def create(program: Program, *entries: tuple[int, int], count: int | None = None, fd: int = -1, type_: int = BoType.SHARE) -> int:
     """CREATE_BO with a va_tbl: errno, and the handle is the next one."""
     table = uapi.VA_TABLE.pack(dmabuf_fd=fd, num_entries=len(entries) if count is None else count)

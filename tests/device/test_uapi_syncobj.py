@@ -173,6 +173,17 @@ def test_a_wait_whose_caller_was_killed_is_forgotten(sandbox: Sandbox, program: 
     assert eventually(lambda: not len(sandbox.service.hub.waits))
 
 
+def test_a_wait_whose_caller_has_a_signal_ends(sandbox: Sandbox, program: Program) -> None:
+    """drm_syncobj_array_wait_timeout: signal_pending. The door answers ERESTARTSYS and tells."""
+    waiting = Waiting(program, new(program), points=(1,), flags=SyncobjWait.FOR_SUBMIT)
+    assert waiting.call.interrupted is not None
+    waiting.call.interrupted()
+    deadline = time.monotonic() + 10
+    while len(sandbox.service.hub.waits):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
 def test_closing_the_service_ends_waits(host: Machine) -> None:
     with Sandbox(host) as sandbox:
         program = sandbox.open()

@@ -17,7 +17,7 @@ from contextlib import contextmanager, suppress
 from fauxdna.abi.uapi import BoType
 from fauxdna.bus import Bus, BusError, DmaAccess
 
-from ..errors import DeviceError, InvalidArgument, OutOfSpace, Unsupported
+from ..errors import DeviceError, InvalidArgument, NotFound, OutOfSpace, Unsupported
 from .memory import PAGE_SIZE, AddressAllocator, Backing, BackingStore, page_align
 
 _READ_WRITE = DmaAccess.READ | DmaAccess.WRITE
@@ -147,8 +147,10 @@ class BufferManager:
         return bo.store.export(bo.backing)
 
     def get(self, bo: BufferObject) -> BufferObject:
-        """Takes one more reference."""
+        """Takes one more reference. ``ENOENT`` if the last one went while the caller looked it up."""
         with self._call(), self._lock:
+            if not bo.references:
+                raise NotFound("the BO was closed meanwhile", "keep a handle while it is used")
             bo.references += 1
         return bo
 

@@ -2,33 +2,42 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import random
 import shutil
 import signal
 import subprocess
+import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
+from _fuzzed import arguments
+from _linux_errno import possible
 from _sandboxed import Runner
-from test_daemon import Served, folder, serving
+from _usage import grew, names, usage
+from test_daemon import folder, serving
 
+from fauxdna.abi import bars
 from fauxdna.abi.drm import CoreIoctl
-from fauxdna.abi.uapi import Ioctl
+from fauxdna.abi.uapi import BoType, Ioctl
+from fauxdna.accel import Qos
+from fauxdna.accel.machine import Machine
+from fauxdna.host.daemon import Daemon, Server
+from fauxdna.host.dies import bring_up
+from fauxdna.log import Level as LogLevel
+from fauxdna.log import Log
 
 __all__ = ["folder"]
 
-CYCLES = int(os.environ.get("FAUXDNA_CYCLES", "3000"))
+CYCLES = int(os.environ.get("FAUXDNA_CYCLES", "2000"))
 """Opens in the endurance test; 100000 takes about a minute and a half."""
-POSSIBLE = {
-    0, errno.EPERM, errno.ENOENT, errno.EINTR, errno.EBADF, errno.ENOMEM, errno.EACCES, errno.EFAULT, errno.EBUSY, errno.ENODEV,
-    errno.EINVAL, errno.EMFILE, errno.ENOTTY, errno.ENOSPC, errno.ENOSYS, errno.E2BIG, errno.ETIME, errno.EOPNOTSUPP,
-}  # fmt: skip
-"""What drm and amdxdna of Linux 7.2 return anywhere; EINTR is what a signal handler makes of ERESTARTSYS."""
+CALLS = int(os.environ.get("FAUXDNA_FUZZ_CALLS", "6000"))
+"""Ioctls of the fuzzer; a million takes about two minutes."""
+KILLED = int(os.environ.get("FAUXDNA_FUZZ_KILLED", "16"))
+SEED = int(os.environ.get("FAUXDNA_FUZZ_SEED", "1"))
 PEACEFUL = """
 import sys
 from fauxdna.artifact import elf
@@ -46,22 +55,58 @@ with fauxdna.open("/dev/accel/accel0") as npu:
 """A program that runs a model for each line that it gets, and says whether its bytes are those of a die in the test's process."""
 
 
-@pytest.fixture(scope="session")
-def hostile() -> Iterator[Path]:
-    """The C program, where an ordinary user may run it."""
+def compiled(name: str) -> Iterator[Path]:
+    """A C program, where an ordinary user may run it."""
     compiler = shutil.which("cc") or shutil.which("gcc")
     if compiler is None:
         pytest.skip("needs a C compiler: apt install gcc libc6-dev")
-    place = Path("/tmp") / f"fauxdna-hostile-{os.getpid()}"
-    subprocess.run([compiler, "-O2", "-Wall", "-pthread", str(Path(__file__).parent / "hostile.c"), "-o", str(place)], check=True)
+    place = Path("/tmp") / f"fauxdna-{name}-{os.getpid()}"
+    source = Path(__file__).parent / f"{name}.c"
+    subprocess.run([compiler, "-O2", "-Wall", "-Werror", "-pthread", str(source), "-o", str(place)], check=True)
     place.chmod(0o755)
     yield place
     place.unlink()
 
 
+@pytest.fixture(scope="session")
+def cycles() -> Iterator[Path]:
+    """Opens, maps and closes."""
+    yield from compiled("cycles")
+
+
+@pytest.fixture(scope="session")
+def fuzzer() -> Iterator[Path]:
+    """Sends anything."""
+    yield from compiled("fuzzer")
+
+
 @contextmanager
-def program(runner: Runner, daemon: Served, *command: str) -> Iterator[subprocess.Popen[str]]:
-    arguments = runner.command("exec", "--quiet", "--die", daemon.socket, "--", *command)
+def serving_here(folder: str) -> Iterator[tuple[str, Machine]]:
+    """A daemon in this process, so that everything it holds can be counted: its socket and its machine."""
+    log = Log()
+    with bring_up("0000:05:00.0", log=log) as machine:
+        with machine.open() as file:
+            # An interrupt's eventfd is made at its first use and kept.
+            queue = file.create_bo(8192, BoType.SHARE)
+            for _ in bars.CONTEXT_VECTORS:
+                file.create_hwctx(queue, 1, Qos())
+        daemon = Daemon([machine], log)
+        server = Server(daemon, f"{folder}/die.sock", log)
+        thread = threading.Thread(target=server.run)
+        thread.start()
+        try:
+            yield f"{folder}/die.sock", machine
+        finally:
+            server.stop()
+            thread.join()
+            daemon.close()
+            server.close()
+    assert not [str(entry) for entry in log.entries(LogLevel.ERROR) if " failed: " in str(entry)], "nothing but refusals"
+
+
+@contextmanager
+def program(runner: Runner, die: str, *command: str) -> Iterator[subprocess.Popen[str]]:
+    arguments = runner.command("exec", "--quiet", "--uapi", "7.2", "--die", die, "--", *command)
     with subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=runner.environment) as process:
         try:
             yield process
@@ -93,9 +138,9 @@ def settled(pid: int, most: int) -> int:
     return now
 
 
-def test_lives_of_open_files_leave_nothing(runner: Runner, folder: str, hostile: Path) -> None:
+def test_lives_of_open_files_leave_nothing(runner: Runner, folder: str, cycles: Path) -> None:
     with serving(runner, folder) as daemon:
-        with program(runner, daemon, str(hostile), "cycles", "/dev/accel/accel0", str(CYCLES)) as process:
+        with program(runner, daemon.socket, str(cycles), "/dev/accel/accel0", str(CYCLES)) as process:
             assert process.stdout
             assert process.stdout.readline() == "done\n"
             descriptors, kibibytes = held(daemon.process.pid)
@@ -107,52 +152,68 @@ def test_lives_of_open_files_leave_nothing(runner: Runner, folder: str, hostile:
         assert settled(daemon.process.pid, descriptors) <= descriptors
 
 
-@pytest.mark.parametrize("seed", [1, 2])
-def test_random_ioctls_get_possible_answers_and_disturb_nobody(runner: Runner, folder: str, hostile: Path, seed: int) -> None:
-    requests = [hex(int(number)) for number in (*Ioctl, *CoreIoctl)]
-    with (
-        serving(runner, folder) as daemon,
-        program(runner, daemon, runner.python, "-c", PEACEFUL) as peaceful,
-    ):
-        assert peaceful.stdout
-        assert peaceful.stdout.readline() == "ready\n"
-        assert say(peaceful, "") == "right"
-        command = [str(hostile), "fuzz", "/dev/accel/accel0", str(seed), "20000", *requests]
-        with program(runner, daemon, *command) as fuzzer:
-            assert fuzzer.stdout
-            while fuzzer.poll() is None and say(peaceful, "") == "right":
-                pass
-            pairs = [tuple(map(int, line.split())) for line in fuzzer.stdout]
-            assert fuzzer.wait() == 0
-        assert say(peaceful, "") == "right"
-        assert {number for number, _ in pairs} >= {int(number) & 0xFF for number in Ioctl}
-        assert {error for _, error in pairs} <= POSSIBLE
-        assert daemon.process.poll() is None
+@contextmanager
+def neighbour(runner: Runner, die: str) -> Iterator[subprocess.Popen[str]]:
+    """A well-behaved program on the same function."""
+    with program(runner, die, runner.python, "-c", PEACEFUL) as process:
+        assert process.stdout
+        assert process.stdout.readline() == "ready\n"
+        assert say(process, "") == "right"
+        yield process
+        assert say(process, "") == "right"
 
 
-def test_programs_killed_at_any_moment_disturb_nobody(runner: Runner, folder: str, hostile: Path) -> None:
-    chance = random.Random(7)
-    requests = [hex(int(number)) for number in (*Ioctl, *CoreIoctl)]
-    with (
-        serving(runner, folder) as daemon,
-        program(runner, daemon, runner.python, "-c", PEACEFUL) as peaceful,
-    ):
-        assert peaceful.stdout
-        assert peaceful.stdout.readline() == "ready\n"
-        assert say(peaceful, "") == "right"
-        for index in range(24):
-            if index == 4:
-                # What is made once is there.
-                descriptors = settled(daemon.process.pid, 1 << 30)
-            command = (
-                [str(hostile), "cycles", "/dev/accel/accel0", "100000"]
-                if index % 2
-                else [str(hostile), "fuzz", "/dev/accel/accel0", str(index + 1), "1000000", *requests]
-            )
-            with program(runner, daemon, *command) as victim:
+def left(machine: Machine) -> tuple[int, ...]:
+    """What programs have of a machine, and this process of programs."""
+    functions = machine.nodes.values()
+    memory, clients = sum(function.memory.count for function in functions), sum(len(function.clients) for function in functions)
+    contexts = sum(len(client.contexts()) for function in functions for client in function.clients)
+    return memory, clients, contexts, *usage("accel")
+
+
+def test_each_ioctl_answers_as_linux_may_and_disturbs_nobody(runner: Runner, folder: str, fuzzer: Path) -> None:
+    allowed = possible(root=not runner.prefix and os.geteuid() == 0)
+    with serving_here(folder) as (die, machine):
+        with neighbour(runner, die):
+            pass
+        before, known = left(machine), names()
+        with neighbour(runner, die) as peaceful:
+            command = [str(fuzzer), "/dev/accel/accel0", str(SEED), str(CALLS), *arguments()]
+            with program(runner, die, *command) as fuzzed:
+                assert fuzzed.stdout
+                while fuzzed.poll() is None and say(peaceful, "") == "right":
+                    pass
+                seen = [(int(number), int(error)) for number, error in (line.split() for line in fuzzed.stdout)]
+                assert fuzzed.wait() == 0
+        wrong = [f"{number:#x}: {os.strerror(error)}" for number, error in seen if error not in allowed[number]]
+        assert not wrong
+        assert {number for number, _ in seen} >= {int(number) & 0xFF for number in (*Ioctl, *CoreIoctl)}
+        assert grew(before, lambda: left(machine)) == (0,) * len(before), (known, names())
+    assert os.listdir(folder) == []
+
+
+def test_programs_killed_at_any_moment_disturb_nobody(runner: Runner, folder: str, cycles: Path, fuzzer: Path) -> None:
+    chance = random.Random(SEED)
+    with serving_here(folder) as (die, machine):
+        with neighbour(runner, die):
+            pass
+        before, known = left(machine), names()
+        with neighbour(runner, die) as peaceful, ExitStack() as running:
+            for index in range(KILLED):
+                command = (
+                    [str(cycles), "/dev/accel/accel0", "100000"]
+                    if index % 3 == 2
+                    else [str(fuzzer), "/dev/accel/accel0", str(SEED + index), "0", *arguments()]
+                )
+                victim = running.enter_context(program(runner, die, *command))
+                if index % 2:
+                    # Two at a time, so that one dies while the other's calls are served.
+                    continue
                 time.sleep(chance.uniform(0.05, 0.25))
                 victim.send_signal(signal.SIGKILL)
                 victim.wait()
-            assert say(peaceful, "") == "right"
-        # The cache of callers may hold the peaceful program's thread.
-        assert settled(daemon.process.pid, descriptors + 1) <= descriptors + 1
+                assert say(peaceful, "") == "right"
+                if index % 4 == 2:
+                    running.close()
+        assert grew(before, lambda: left(machine)) == (0,) * len(before), (known, names())
+    assert os.listdir(folder) == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
 
 
@@ -60,6 +61,10 @@ class Call(Protocol):
 
     def memory_fd(self) -> int:
         """``/proc/PID/mem`` of the caller, opened for reading and writing, which we close."""
+        ...
+
+    def interruptible(self, ended: Callable[[], object] | None = None) -> None:
+        """The call waits from now on: a signal ends it with ERESTARTSYS. ``ended()`` is called if it ends without :meth:`reply`."""
         ...
 
     def reply(self, error: int = 0) -> object:

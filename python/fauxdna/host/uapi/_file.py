@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final, Protocol
 
@@ -33,6 +34,30 @@ class Node:
         self._idle_bytes = 0
         self._look_at, self._look_at_bytes = _IDLE_OBJECTS, _IDLE_BYTES
         self._lock = threading.Lock()
+        self._threads: set[threading.Thread] = set()
+
+    def run(self, work: Callable[[], None]) -> None:
+        """Runs what takes long, such as a wait, on a thread of its own."""
+
+        def body() -> None:
+            try:
+                work()
+            finally:
+                with self._lock:
+                    self._threads.discard(thread)
+
+        thread = threading.Thread(target=body, daemon=True, name="wait-cmd")
+        with self._lock:
+            self._threads.add(thread)
+        thread.start()
+
+    def close(self) -> None:
+        """Every file is closed: waits for what still runs, then lets the node's file go."""
+        with self._lock:
+            threads = list(self._threads)
+        for thread in threads:
+            thread.join()
+        self.store.close()
 
     def seen(self, pid: int) -> None:
         """A process of the sandbox called."""
@@ -145,6 +170,11 @@ class OpenFile:
         """Whether the node has queues."""
         return isinstance(self.local.function, Vf)
 
+    @property
+    def closing(self) -> bool:
+        """Whether nobody waits for answers any more."""
+        return self._closing
+
     def enter(self) -> bool:
         """A call begins; ``False`` if the file is closed."""
         with self._entry:
@@ -177,8 +207,9 @@ class OpenFile:
             self.exports.clear()
         self.syncobjs.close()
         self.told.clear()
-        self.hub.names.closed(self)
         self.local.close()
+        # Whose last handle went with this file has no name either.
+        self.hub.names.closed(self)
         self.node.closed(self)
         for token in tokens:
             self.hub.tokens.unpin(token)

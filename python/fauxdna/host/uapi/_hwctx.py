@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import struct
-import threading
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -118,7 +117,9 @@ def wait_cmd(request: Request) -> bool | None:
                 raise
         else:
             return None
-        threading.Thread(target=_wait, args=(request, wait, waiting.pop_all()), daemon=True, name="wait-cmd").start()
+        kept = waiting.pop_all()
+    file.node.run(lambda: _wait(request, wait, kept))
+    request.call.interruptible()
     return True
 
 
@@ -127,7 +128,7 @@ def _wait(request: Request, wait: Callable[[int, int], None], waiting: ExitStack
     deadline = time.monotonic() + fields.timeout / 1000 if fields.timeout else float("inf")
     error = 0
     with waiting:
-        while request.call.alive:
+        while request.call.alive and not request.file.closing:
             left = min(_LOOK_S, deadline - time.monotonic())
             if left <= 0:
                 error = errno.ETIME

@@ -61,6 +61,10 @@ class Wait:
             self._end(errno.EINTR)
         return self._over
 
+    def interrupted(self) -> None:
+        """The caller has a signal to act on, or was killed: its call has ended."""
+        self._end(errno.EINTR)
+
     def cancel(self) -> None:
         """The file or the service is closed."""
         self._end(errno.ENODEV)
@@ -111,6 +115,7 @@ class Waits:
                 self._running = True
                 threading.Thread(target=self._run, daemon=True, name="syncobj-waits").start()
             self._changed.notify()
+        wait.request.call.interruptible(wait.interrupted)
 
     def cancel(self, files: Collection[object]) -> None:
         """Ends the waits on these open files."""

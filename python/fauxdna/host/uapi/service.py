@@ -111,7 +111,7 @@ class Service:
         # It holds this object, which the collector can't see.
         self._door = None
         for node in self._nodes:
-            node.store.close()
+            node.close()
 
     def _file(self, call: Call) -> OpenFile | None:
         """The caller's open file, entered; opened at its first call. None if the function or the file is gone."""
