@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import time
+from collections import Counter
 from collections.abc import Callable
 
 from _patience import PATIENCE
@@ -16,10 +17,10 @@ def descriptors() -> int:
     return len(os.listdir("/proc/self/fd"))
 
 
-def names() -> list[str]:
-    """What the descriptors are, for a failure's message."""
-    links = (f"/proc/self/fd/{number}" for number in sorted(os.listdir("/proc/self/fd"), key=int))
-    return [os.readlink(link) for link in links if os.path.lexists(link)]
+def names() -> Counter[str]:
+    """What the descriptors are, so that a failure can say which came."""
+    links = (f"/proc/self/fd/{number}" for number in os.listdir("/proc/self/fd"))
+    return Counter(os.readlink(link) for link in links if os.path.lexists(link))
 
 
 def usage(mappings: str = "memfd") -> tuple[int, int, int]:

@@ -1,6 +1,6 @@
 """Every errno that an AIE4 VF's node of Linux 7.2 can return, ioctl by ioctl, read from the kernel's source.
 
-``drm_ioctl`` adds ``EFAULT`` to each whose descriptor copies anything in or out, and refuses what has no function with ``EINVAL``.
+``drm_ioctl`` adds ``EFAULT`` to each whose descriptor copies anything in or out, and says ``EINVAL`` for what has no function.
 What the kernel says only when it has no memory left for a small object is not listed; ``kmalloc`` of what the caller sizes is.
 """
 
@@ -170,7 +170,7 @@ _ROOT: dict[int, set[int]] = {
 
 def possible(*, root: bool) -> dict[int, set[int]]:
     """What each ioctl may return to a program, by the low byte of its number; what has no entry may say ``EINVAL`` alone."""
-    answers = _ANYBODY | (_ROOT if root else dict.fromkeys(_ROOT, {EACCES}))
+    answers = _ANYBODY | (_ROOT if root else dict.fromkeys(_ROOT, _NO_MASTER))
     assert set(answers) == {*Ioctl, *CoreIoctl}
     copying = {number & 0xFF: said | ({EFAULT} if number >> 30 else set()) for number, said in answers.items()}
     return {number: copying.get(number, _FUNCTION_OF_NONE) for number in range(256)}

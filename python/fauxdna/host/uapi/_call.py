@@ -64,7 +64,7 @@ class Call(Protocol):
         ...
 
     def interruptible(self, ended: Callable[[], object] | None = None) -> None:
-        """The call waits from now on: a signal ends it with ERESTARTSYS. ``ended()`` is called if it ends without :meth:`reply`."""
+        """From now on a signal ends the call with ERESTARTSYS. ``ended()`` is called if it ends without :meth:`reply`."""
         ...
 
     def reply(self, error: int = 0) -> object:
