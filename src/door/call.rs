@@ -129,7 +129,11 @@ impl Call {
     /// Ends the call with `errno`, or 0; `false` if the caller waits no more. A second answer is refused with EALREADY.
     pub fn answer(&self, errno: i32) -> Result<bool> {
         match self.claim(ANSWERED) {
-            Ok(()) => Ok(self.send(errno)),
+            Ok(()) => {
+                // What it holds may hold this call.
+                drop(lock(&self.ended).take());
+                Ok(self.send(errno))
+            }
             Err(ENDED) => Ok(false),
             Err(_) => Err(Error::new(
                 libc::EALREADY,
@@ -147,15 +151,17 @@ impl Call {
     /// dies, or when the door closes: on a thread of the door, or at once if it has happened.
     pub fn set_interruptible(&self, ended: Option<Ended>) {
         let mut place = lock(&self.ended);
-        if self.state.load(Ordering::SeqCst) == ENDED {
+        let state = self.state.load(Ordering::SeqCst);
+        if state == OPEN {
+            *place = ended;
             drop(place);
-            if let Some(ended) = ended {
+        } else {
+            drop(place);
+            if let (ENDED, Some(ended)) = (state, ended) {
                 ended();
             }
             return;
         }
-        *place = ended;
-        drop(place);
         self.interruptible.store(true, Ordering::SeqCst);
     }
 

@@ -6,11 +6,14 @@ import ctypes
 import errno
 import os
 import signal
+import weakref
 from pathlib import Path
 
 import pytest
 from _patience import PATIENCE, eventually
 from door_harness import KEEP, NOOP, Handler, Program
+
+from fauxdna._core import Call
 
 LIBC = ctypes.CDLL(None, use_errno=True)
 LIBC.ptrace.argtypes = [ctypes.c_long, ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p]
@@ -82,6 +85,34 @@ def test_a_call_that_does_not_wait_is_not_interrupted() -> None:
             assert not handler.changed.wait_for(lambda: not kept[0].alive, 0.2)
         assert kept[0].reply(9) is True
         assert program.finish() == ["9"]
+
+
+class Told:
+    """What a wait is told of its end by; it holds the call, which the collector can't see."""
+
+    def __init__(self, call: Call) -> None:
+        self.call = call
+
+    def ended(self) -> None:
+        """Not called: the call is answered."""
+
+
+def test_an_answered_wait_holds_nothing() -> None:
+    handler = Handler()
+    kept: list[weakref.ref[Told]] = []
+
+    def answer(call: Call) -> None:
+        told = Told(call)
+        call.interruptible(told.ended)
+        kept.append(weakref.ref(told))
+        call.reply()
+        # After its end as well.
+        call.interruptible(told.ended)
+
+    handler.answers[NOOP] = answer
+    with Program(f"say(ioctl(node(), {NOOP}))", handler=handler) as program:
+        assert program.finish() == ["0"]
+        assert eventually(lambda: kept[0]() is None)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])

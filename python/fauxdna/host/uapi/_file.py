@@ -46,7 +46,7 @@ class Node:
                 with self._lock:
                     self._threads.discard(thread)
 
-        thread = threading.Thread(target=body, daemon=True, name="wait-cmd")
+        thread = threading.Thread(target=body, daemon=True, name="ioctl-waits")
         with self._lock:
             self._threads.add(thread)
         thread.start()

@@ -57,7 +57,7 @@ def destroy_hwctx(request: Request) -> bool | None:
     if file.watcher is not None:
         file.watcher.end(handle)
     if file.local.waited_for(context):
-        threading.Thread(target=_destroy, args=(request, handle, context), daemon=True, name="destroy-hwctx").start()
+        file.node.run(lambda: _destroy(request, handle, context))
         return True
     file.local.end_hwctx(handle, context)
     return None
@@ -140,6 +140,10 @@ def _wait(request: Request, wait: Callable[[int, int], None], waiting: ExitStack
                 continue
             except FauxdnaError as refused:
                 error = refused.errno or errno.EIO
+                break
+            except OSError:
+                # The function went away under the wait.
+                error = errno.ENODEV
                 break
     request.finish(error)
 
