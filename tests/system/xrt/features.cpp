@@ -386,9 +386,12 @@ void time_limits(const std::string& elf)
     const xrt::hw_context context{device, xrt::elf{elf}};
     const xrt::ext::bo argument{device, copied};
     auto run = plain(context, "slow:inst0", argument);
+    auto started = std::chrono::steady_clock::now();
+    // On a machine that is very busy, this program may not get its turn before the 0.4 s have gone by.
+    const auto over = [&] { return std::chrono::steady_clock::now() - started >= milliseconds{400}; };
     run.start();
-    check(run.wait(milliseconds{20}) == ERT_CMD_STATE_TIMEOUT, "20 ms are enough for 0.4 s");
-    check(run.wait2(milliseconds{20}) == std::cv_status::timeout, "40 ms are enough for 0.4 s");
+    check(run.wait(milliseconds{20}) == ERT_CMD_STATE_TIMEOUT || over(), "20 ms are enough for 0.4 s");
+    check(run.wait2(milliseconds{20}) == std::cv_status::timeout || over(), "40 ms are enough for 0.4 s");
     try {
         run.abort();
         throw std::logic_error("the shim has learnt to abort: test what it does");
@@ -400,8 +403,9 @@ void time_limits(const std::string& elf)
     completes(run, "the run that was waited for too short");
     xrt::runlist list{context};
     list.add(run);
+    started = std::chrono::steady_clock::now();
     list.execute();
-    check(list.wait(milliseconds{20}) == std::cv_status::timeout, "20 ms are enough for a list of 0.4 s");
+    check(list.wait(milliseconds{20}) == std::cv_status::timeout || over(), "20 ms are enough for a list of 0.4 s");
     check(list.wait(milliseconds{60'000}) == std::cv_status::no_timeout, "a list of 0.4 s takes a minute");
 }
 
