@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from pathlib import Path
 
 import pytest
+from _recipe import RUNNER, write_recipe
 from _xrt import Small, Xrt
 
 from fauxdna.artifact.program import ArrayStep
@@ -38,27 +38,8 @@ def test_c_plus_plus(xrt: Xrt, small: Small) -> None:
 
 def test_xrt_runner(xrt: Xrt, small: Small) -> None:
     step = prepare(xrt, small)
-    buffers = [("x", "input", small.x.nbytes), ("y", "output", len(small.y)), ("work", "internal", step.workspace)]
-    recipe = {
-        "version": "1.0",
-        "header": {"programs": ["model.elf"]},
-        "resources": {
-            "buffers": [{"name": name, "type": kind, "size": size} for name, kind, size in buffers],
-            "kernels": [{"name": "k", "instance": "DPU:inst0"}],
-        },
-        "execution": {"runs": [{"name": "k", "arguments": [{"name": b[0], "argidx": at} for at, b in enumerate(buffers)]}]},
-    }
-    profile = {
-        "version": "1.0",
-        "bindings": [
-            {"name": "x", "size": small.x.nbytes, "init": {"file": "x.bin"}},
-            {"name": "y", "size": len(small.y), "validate": {"file": "golden.bin"}},
-        ],
-        "execution": {"iterations": 20, "iteration": {"wait": True, "validate": True}},
-    }
-    xrt.add("recipe.json", json.dumps(recipe))
-    xrt.add("profile.json", json.dumps(profile))
-    command = ("xrt-runner", "--recipe", "recipe.json", "--profile", "profile.json", "--report")
+    write_recipe(xrt, step, small.x.nbytes, len(small.y), iterations=20)
+    command = (*RUNNER, "--report")
     xrt.add("golden.bin", small.y)
     assert '"iterations": 20' in xrt.run(*command).stdout
     xrt.add("golden.bin", bytes([small.y[0] ^ 1]) + small.y[1:])

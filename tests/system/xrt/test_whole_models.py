@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import pytest
 from _models import make
+from _recipe import RUNNER, write_recipe
 from _xrt import Xrt, as_root
 
 from fauxdna.abi.elf import SCRATCH_PAD_SIZE
@@ -97,6 +98,18 @@ def test_c_plus_plus(whole: Whole) -> None:
     out = f"out:y.bin:{len(whole.y)}"
     xrt.run(xrt.build("run_model.cpp"), "whole.elf", "in:x.bin", out, f"work:{step.workspace}")
     assert xrt.read("y.bin") == whole.y
+
+
+def test_xrt_runner(whole: Whole) -> None:
+    """AMD's own program around a recipe: ``--iterations`` overrules the profile, and each run is validated."""
+    whole.need_locked()
+    xrt = whole.xrt
+    write_recipe(xrt, whole.step, len(whole.x), len(whole.y), iterations=1)
+    command = (*RUNNER, "--iterations", "3", "--report")
+    xrt.add("golden.bin", whole.y)
+    assert '"iterations": 3' in xrt.run(*command).stdout
+    xrt.add("golden.bin", whole.y[:-1] + bytes([whole.y[-1] ^ 1]))
+    assert xrt.run(*command, check=False).returncode != 0
 
 
 def test_our_own_runtime_through_the_ioctl_door(whole: Whole) -> None:

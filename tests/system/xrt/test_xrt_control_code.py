@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from _kernels import HEADER
 from _xrt import EXAMPLES, Xrt
 
 import fauxdna
@@ -18,7 +19,6 @@ from _matmul import CONFIGURATION
 
 M, K, N = 16, 64, 32
 """Of ``examples/control_code/matmul.asm``, as its first line says."""
-HEADER = ".target aie4\n.aie_row_topology 1-1-4-0\n.partition 1column\n.attach_to_group 0\n"
 
 pytestmark = pytest.mark.trixie
 

@@ -5,16 +5,32 @@ from __future__ import annotations
 import json
 
 import pytest
+from _kernels import assemble_kernels
 from _xrt import Xrt
 
 pytestmark = pytest.mark.trixie
 
-REPORTS = ("host", "platform", "aie-partitions", "telemetry", "preemption")
+BDF = "0000:05:00.1"
+REPORTS = {"platform": "platforms", "aie-partitions": "aie_partitions", "telemetry": "telemetry", "preemption": "telemetry"}
+"""Of a device, by name, as ``xrt-smi examine --help`` lists them, and the part of a JSON document that each fills."""
+RUNS = """
+import subprocess, pyxrt
+device = pyxrt.device(0)
+context = pyxrt.hw_context(device, pyxrt.elf("many.elf"))
+buffers = [pyxrt.ext.bo(device, 4096) for _ in range(2)]
+for name, arguments in (("copy:one", 2), ("copy:two", 2), ("bad:inst0", 1), ("copy:two", 2)):
+    run = pyxrt.run(pyxrt.ext.kernel(context, name))
+    for index in range(arguments):
+        run.set_arg(index, buffers[index])
+    run.start()
+    run.wait()
+subprocess.run(["xrt-smi", "examine", "-r", "aie-partitions", "-f", "JSON", "-o", "report.json"], check=True)
+"""
 
 
 def test_examine_finds_the_npu(xrt: Xrt) -> None:
     text = xrt.run("xrt-smi", "examine").stdout
-    assert "|[0000:05:00.1]  |RyzenAI-npu3-vf  |aie4" in text
+    assert f"|[{BDF}]  |RyzenAI-npu3-vf  |aie4" in text
 
 
 def test_examine_gives_all_reports(xrt: Xrt) -> None:
@@ -28,8 +44,35 @@ def test_examine_as_json(xrt: Xrt) -> None:
     xrt.run("xrt-smi", "examine", "-r", "all", "-f", "JSON", "-o", "report.json")
     report = json.loads(xrt.read("report.json"))
     (device,) = report["devices"]
-    assert device["device_id"] == "0000:05:00.1"
+    assert device["device_id"] == BDF
     assert device["platforms"][0]["static_region"]["name"].strip() == "RyzenAI-npu3-vf"
+
+
+def test_each_report_of_a_named_device(xrt: Xrt) -> None:
+    script = "; ".join(f"xrt-smi examine -d {BDF} -r {name} -f JSON -o {name}.json" for name in REPORTS)
+    xrt.run("sh", "-ec", script)
+    for name, part in REPORTS.items():
+        (device,) = json.loads(xrt.read(f"{name}.json"))["devices"]
+        assert (device["device_id"], bool(device[part])) == (BDF, True)
+
+
+def test_a_device_that_is_not_there(xrt: Xrt) -> None:
+    done = xrt.run("xrt-smi", "examine", "-d", "0000:06:00.1", "-r", "platform", check=False)
+    assert done.returncode == 1
+    assert f"[{BDF}]" in done.stdout + done.stderr
+
+
+def test_a_program_s_runs_are_counted(xrt: Xrt) -> None:
+    """Four went in, three of them ended well, and one failed, in the only column that the ELF asks for."""
+    xrt.need_scratch_pad(1)
+    assemble_kernels(xrt)
+    xrt.run("python3", "-c", RUNS)
+    (device,) = json.loads(xrt.read("report.json"))["devices"]
+    (partition,) = device["aie_partitions"]["partitions"]
+    assert (partition["start_col"], partition["num_cols"]) == ("0", "1")
+    (context,) = partition["hw_contexts"]
+    assert [context[f"command_{name}"] for name in ("submissions", "completions")] == ["4", "3"]
+    assert (context["errors"], context["suspensions"], context["migrations"]) == ("1", "0", "0")
 
 
 @pytest.mark.parametrize("mode", ["powersaver", "balanced", "performance", "turbo", "default"])
