@@ -1187,6 +1187,73 @@ pub mod uc_log {
     }
 }
 
+/// From `fauxdna.abi.firmware_ring`.
+#[rustfmt::skip]
+pub mod firmware_ring {
+    pub const FOOTER_SIZE: u32 = 4096;
+    pub const BUFFER_SIZE: u32 = 0x400000;
+    pub const BUFFER_MINIMUM: u32 = 0x2000;
+    pub const BUFFER_MAXIMUM: u32 = 0x4000000;
+    pub const VERSION_MAJOR: u32 = 1;
+    pub const PAYLOAD_VERSION: u32 = 0x4010100;
+    pub const ALL_CATEGORIES: u32 = 0xffffffff;
+    /// Byte offsets; amd/xdna-driver amdxdna_dpt.h struct amdxdna_dpt_footer.
+    pub mod footer {
+        pub const SIZE: usize = 68;
+        pub const MINOR: usize = 0;
+        pub const MAJOR: usize = 1;
+        pub const TYPE: usize = 2;
+        pub const RESERVED1: usize = 3;
+        pub const PAYLOAD_VERSION: usize = 4;
+        pub const RESERVED2: usize = 8;
+        pub const TAIL: usize = 64;
+    }
+    pub const EVENT_MAGIC: u32 = 202;
+    pub const EVENT_MAGIC_END: u32 = 186;
+    /// Byte offsets; XRT NPU3_EventTrace.md, EventTraceNpu3.cpp.
+    pub mod event_header {
+        pub const SIZE: usize = 8;
+        pub const MAGIC: usize = 0;
+        pub const PAYLOAD_WORDS: usize = 1;
+        pub const SEQUENCE: usize = 2;
+        pub const RESERVED: usize = 4;
+    }
+    /// Byte offsets; XRT NPU3_EventTrace.md; words of arguments follow.
+    pub mod event {
+        pub const SIZE: usize = 12;
+        pub const TIMESTAMP: usize = 0;
+        pub const EVENT_ID: usize = 8;
+    }
+    /// Byte offsets; XRT NPU3_EventTrace.md.
+    pub mod event_footer {
+        pub const SIZE: usize = 8;
+        pub const RESERVED: usize = 0;
+        pub const SEQUENCE: usize = 3;
+        pub const PAYLOAD_WORDS: usize = 5;
+        pub const MAGIC: usize = 7;
+    }
+    pub mod ring_type {
+        pub const LOG: u32 = 1;
+        pub const TRACE: u32 = 2;
+    }
+    pub mod category {
+        pub const CONTEXT: u32 = 0;
+        pub const DOORBELL: u32 = 1;
+        pub const COMMAND: u32 = 2;
+        pub const POWER: u32 = 3;
+        pub const MESSAGE: u32 = 4;
+    }
+    pub mod event_id {
+        pub const CONTEXT_CREATED: u32 = 1;
+        pub const CONTEXT_DESTROYED: u32 = 2;
+        pub const DOORBELL: u32 = 3;
+        pub const COMMAND_STARTED: u32 = 4;
+        pub const COMMAND_ENDED: u32 = 5;
+        pub const DPM_LEVEL: u32 = 6;
+        pub const MESSAGE: u32 = 7;
+    }
+}
+
 /// From `fauxdna.abi.uapi`.
 #[rustfmt::skip]
 pub mod uapi {

@@ -11,6 +11,7 @@ pub mod door;
 pub mod engine;
 pub mod error;
 pub mod eventfd;
+pub mod firmware_ring;
 pub mod interrupts;
 pub mod kernels;
 pub mod latency;
@@ -30,6 +31,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<python::engine::Engine>()?;
     python::kernels::register(module)?;
     module.add_class::<python::memory::AddressSpace>()?;
+    module.add_class::<python::memory::FirmwareRing>()?;
     module.add_class::<python::memory::Interrupts>()?;
     module.add_class::<python::queue::HostQueue>()?;
     module.add_function(wrap_pyfunction!(python::queue::line_round_trip, module)?)?;

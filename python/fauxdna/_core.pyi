@@ -63,6 +63,18 @@ class Interrupts:
     def pending(self, vector: int) -> bool:
         """Whether an interrupt waits for its mask or eventfd."""
 
+class FirmwareRing:
+    """A ring in host memory that management firmware fills: ``abi.firmware_ring``. What can't be written is lost."""
+
+    def __new__(cls, space: AddressSpace, address: int, size: int, kind: int, payload_version: int) -> FirmwareRing:
+        """In ``size`` bytes at a device address, whose last 4096 are the footer, which is written now. EINVAL: too small."""
+
+    def append(self, data: bytes) -> None:
+        """Adds bytes, then moves the tail."""
+
+    def event(self, number: int, arguments: Sequence[int]) -> None:
+        """Adds the record of an event that happens now, with up to 6 words."""
+
 class Completions:
     """Waits for commands and interrupts of any number of queues and vectors, served by one thread."""
 
@@ -265,6 +277,12 @@ class Engine:
         """Has micro-controllers log into the rings (``abi.uc_log``) at ``(device address, size)``, by number; [] ends that.
 
         Unless they log ``always``, what a packet logged is written when it fails.
+        """
+
+    def set_events(self, context: int, sinks: Sequence[tuple[FirmwareRing, int, int]]) -> None:
+        """Has the context's rings and commands told to ``(trace, categories, the context's number there)`` each, from now on.
+
+        An event is in the trace before the command's completion word is in memory.
         """
 
     def set_force_preempt(self, context: int, forced: bool) -> None:

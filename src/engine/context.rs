@@ -7,9 +7,11 @@ use super::terms::{Clock, Cost, Failure, Placement, Served, State};
 use super::trace::{Event, set_machine_trace};
 use super::uc_log::UcLog;
 use super::work::{Failing, Work};
+use crate::abi::firmware_ring::{category, event_id};
 use crate::array::Array;
 use crate::cert::fabric::RegisterFault;
 use crate::cert::{Machine, UcStatistics};
+use crate::firmware_ring::EventSink;
 use crate::memory::{AddressSpace, Hint, Reader};
 use crate::queue::Queue;
 
@@ -35,9 +37,12 @@ impl Context {
         queue.is_ok_and(|queue| queue.waiting(&host).is_ok_and(|count| count > 0))
     }
 
-    /// Works on the current packet, or takes the next one, for one slice.
+    /// Works on the current packet, or takes the next one, for one slice; the doorbell `rang` since the last one.
     #[inline]
-    pub fn serve(&mut self, clock: Clock) -> Served {
+    pub fn serve(&mut self, clock: Clock, rang: bool) -> Served {
+        if rang {
+            self.work.note(category::DOORBELL, event_id::DOORBELL, []);
+        }
         let host = self.reader.enter();
         self.work.serve(&host, clock)
     }
@@ -130,7 +135,12 @@ impl Context {
         self.work.force_preempt = forced;
     }
 
-    /// Reads words of the array at an address of the partition, as a debugger does.
+    /// Has rings and packets told to `events` from now on.
+    pub fn set_events(&mut self, events: Vec<EventSink>) {
+        self.work.events = events;
+    }
+
+    /// Reads words of the array at an address of the partition, as a debugger does. After a failure they are as it left them.
     pub fn peek(&mut self, address: u32, words: &mut [u32]) -> Result<(), RegisterFault> {
         self.work.machine.peek(address, words)
     }

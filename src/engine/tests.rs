@@ -375,7 +375,7 @@ fn serve_cost() {
         let start = Instant::now();
         let sequence = tenant.submit(ADDRESS + CODE);
         let middle = Instant::now();
-        while context.serve(clock) == Served::More {}
+        while context.serve(clock, false) == Served::More {}
         serve += middle.elapsed();
         submit += middle - start;
         assert_eq!(tenant.queue.completion(sequence).unwrap(), completion_state::COMPLETED);

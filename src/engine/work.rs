@@ -12,9 +12,11 @@ use super::terms::{Clock, Failure, Pace, Placement, Served, State};
 use super::trace::set_machine_trace;
 use super::uc_log::UcLog;
 use crate::abi::control_code::UC_PER_COLUMN;
+use crate::abi::firmware_ring::{category, event_id};
 use crate::abi::host_queue::{completion_state, context_error};
 use crate::array::Array;
 use crate::cert::{ContextFault, Machine, Progress};
+use crate::firmware_ring::EventSink;
 use crate::memory::{Access, HostMemory};
 use crate::queue::{Packet, Queue, QueueError, Request, error_word};
 
@@ -57,6 +59,10 @@ pub(super) struct Work {
     /// Each packet is preempted at its first PREEMPT.
     pub force_preempt: bool,
     pub failing: Option<Failing>,
+    /// Tiles and micro-controllers are those of a packet that failed, for whoever wants to see them; the next packet gets new ones.
+    spent: bool,
+    /// Who is told of rings and packets.
+    pub events: Vec<EventSink>,
 }
 
 impl Work {
@@ -74,6 +80,8 @@ impl Work {
             log_always: false,
             force_preempt: false,
             failing: None,
+            spent: false,
+            events: Vec::new(),
         }
     }
 
@@ -142,6 +150,7 @@ impl Work {
         if self.state == State::Error {
             self.state = State::Idle;
         }
+        self.note(category::COMMAND, event_id::COMMAND_STARTED, halves(sequence));
         if self.books.records() {
             self.books.record("packet", format!("{sequence} {packet:?}"));
         }
@@ -153,6 +162,9 @@ impl Work {
         let word = match &packet.request {
             _ if self.fails() => self.fail(sequence),
             Ok(Request::Exec(starts)) => {
+                if self.spent {
+                    self.reset();
+                }
                 let since = self.machine.now();
                 match starts
                     .as_slice()
@@ -175,7 +187,7 @@ impl Work {
                         return Ok(true);
                     }
                     Err(fault) => {
-                        self.reset();
+                        self.spent = true;
                         self.fault(&fault)
                     }
                 }
@@ -205,6 +217,7 @@ impl Work {
         };
         if running.ended.is_none() {
             if clock.pace == Pace::Fast {
+                self.note_end(word, self.books.nanoseconds(running.since, clock)(self.machine.now()));
                 // The host waits for this; the books can follow. Who asks for them waits until this slice is over.
                 self.write_completion(host, running.completion, word);
             }
@@ -214,7 +227,7 @@ impl Work {
                 self.books.completed += 1;
             } else {
                 self.aborting = running.chain;
-                self.reset();
+                self.spent = true;
             }
             if clock.pace == Pace::Fast {
                 return self
@@ -241,8 +254,26 @@ impl Work {
 
     /// Tells the host: completion word, then read_index, then the interrupt.
     fn finish(&mut self, host: &Access<'_>, completion: u64, word: u32) -> Result<(), QueueError> {
+        self.note_end(word, self.books.total.picoseconds / 1000);
         self.write_completion(host, completion, word);
         self.pass(host, word)
+    }
+
+    /// Tells whoever traces.
+    #[inline]
+    pub fn note<const N: usize>(&self, category: u32, id: u32, arguments: [u32; N]) {
+        for events in &self.events {
+            events.note(category, id, arguments);
+        }
+    }
+
+    /// Before the host may see that the packet has ended, after so many simulated nanoseconds of the context.
+    fn note_end(&self, word: u32, nanoseconds: u64) {
+        if let Some(queue) = &self.queue {
+            let ([low, high], [time_low, time_high]) = (halves(queue.read_index()), halves(nanoseconds));
+            let arguments = [low, high, word, time_low, time_high];
+            self.note(category::COMMAND, event_id::COMMAND_ENDED, arguments);
+        }
     }
 
     fn write_completion(&mut self, host: &Access<'_>, completion: u64, word: u32) {
@@ -322,11 +353,16 @@ impl Work {
 
     /// Fresh tiles and micro-controllers: what a failed packet left in them must not reach the next one.
     pub fn reset(&mut self) {
+        self.spent = false;
         self.books.renew(&self.machine);
         self.machine = new_machine(&self.placement);
         set_machine_trace(&mut self.machine, self.books.records());
         self.machine.set_log(self.log.is_some());
     }
+}
+
+fn halves(value: u64) -> [u32; 2] {
+    [value as u32, (value >> 32) as u32]
 }
 
 fn new_machine(placement: &Placement) -> Machine<Array> {

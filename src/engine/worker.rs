@@ -25,6 +25,8 @@ const SILENCE: Duration = Duration::from_millis(100);
 struct Slot {
     cell: Arc<Cell>,
     ready: bool,
+    /// Its doorbell was found rung, and the context has not been told.
+    rang: bool,
     /// A packet waits for its simulated time.
     until: Option<Instant>,
     /// What its next ring will make us read.
@@ -94,6 +96,7 @@ impl Worker {
             Slot {
                 cell: cell.clone(),
                 ready: known.map_or_else(|| cell.has_work(), |slot| slot.ready),
+                rang: known.is_some_and(|slot| slot.rang),
                 until: known.and_then(|slot| slot.until),
                 hints: known.map_or_else(Default::default, |slot| slot.hints),
             }
@@ -111,7 +114,9 @@ impl Worker {
             // A client writes packet, index and doorbell at about the same time: asking for all of them in each round makes their
             // ways here one way.
             slot.hints.iter().for_each(|hint| hint.prefetch());
-            slot.ready |= slot.cell.rung();
+            if !slot.ready && slot.cell.rung() {
+                (slot.ready, slot.rang) = (true, true);
+            }
         }
     }
 
@@ -146,7 +151,7 @@ impl Worker {
             pace: self.shared.pace,
         };
         slot.until = None;
-        match slot.cell.serve(clock) {
+        match slot.cell.serve(clock, std::mem::take(&mut slot.rang)) {
             Served::More => {}
             Served::Until(until) => slot.until = Some(until),
             Served::Idle => (slot.ready, slot.hints) = slot.cell.rearm(),
@@ -219,8 +224,8 @@ impl Cell {
     }
 
     #[inline]
-    fn serve(&self, clock: Clock) -> Served {
-        self.turn(|context| guarded(context, |context| context.serve(clock)))
+    fn serve(&self, clock: Clock, rang: bool) -> Served {
+        self.turn(|context| guarded(context, |context| context.serve(clock, rang)))
             .unwrap_or(Served::Idle)
     }
 }

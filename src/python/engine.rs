@@ -4,12 +4,13 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict};
 
-use super::memory::{AddressSpace, Interrupts};
+use super::memory::{AddressSpace, FirmwareRing, Interrupts};
 use crate::array::TileReport;
 use crate::cert::UcStatistics;
 use crate::cert::fabric::RegisterFault;
 use crate::engine::{self, Cost, Failure, Pace, Placement, State};
 use crate::error::Error;
+use crate::firmware_ring::EventSink;
 
 /// Words that one call reads or writes: 4 MiB.
 const ARRAY_ACCESS_MAX: usize = 1 << 20;
@@ -129,6 +130,16 @@ impl Engine {
 
     fn set_failing(&self, py: Python<'_>, context: u64, every: u64, reason: u32) -> PyResult<()> {
         Ok(py.detach(|| self.0.with(context, |context| context.set_failing(every, reason)))?)
+    }
+
+    fn set_events(&self, py: Python<'_>, context: u64, sinks: Vec<(PyRef<'_, FirmwareRing>, u64, u32)>) -> PyResult<()> {
+        let sink = |(ring, categories, context): &(PyRef<'_, FirmwareRing>, u64, u32)| EventSink {
+            ring: ring.0.clone(),
+            categories: *categories,
+            context: *context,
+        };
+        let events: Vec<EventSink> = sinks.iter().map(sink).collect();
+        Ok(py.detach(|| self.0.with(context, |context| context.set_events(events)))?)
     }
 
     fn read_array<'py>(&self, py: Python<'py>, context: u64, address: u32, words: usize) -> PyResult<Bound<'py, PyBytes>> {

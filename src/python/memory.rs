@@ -6,6 +6,8 @@ use pyo3::exceptions::PyOSError;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
+use crate::abi::firmware_ring::FOOTER_SIZE;
+use crate::firmware_ring::{self, ARGUMENTS_MAX};
 use crate::interrupts;
 use crate::memory::{self, HostMemory, MemoryFault};
 
@@ -54,6 +56,36 @@ impl AddressSpace {
             .iter()
             .map(|mapping| (mapping.address, mapping.length, mapping.prot))
             .collect()
+    }
+}
+
+#[pyclass(frozen, module = "fauxdna._core")]
+/// `fauxdna._core.FirmwareRing`.
+pub struct FirmwareRing(pub Arc<firmware_ring::FirmwareRing>);
+
+#[pymethods]
+impl FirmwareRing {
+    #[new]
+    fn new(space: &AddressSpace, address: u64, size: u64, kind: u8, payload_version: u32) -> PyResult<Self> {
+        if size <= u64::from(FOOTER_SIZE) || address.checked_add(size).is_none() {
+            let problem = format!("a ring of {size} bytes at {address:#x}: its footer takes {FOOTER_SIZE}");
+            return Err(PyOSError::new_err((libc::EINVAL, problem)));
+        }
+        let ring = firmware_ring::FirmwareRing::new(&space.0, address, size, kind, payload_version);
+        Ok(Self(Arc::new(ring)))
+    }
+
+    fn append(&self, py: Python<'_>, data: &[u8]) {
+        py.detach(|| self.0.append(data));
+    }
+
+    fn event(&self, py: Python<'_>, number: u32, arguments: Vec<u32>) -> PyResult<()> {
+        if arguments.len() > ARGUMENTS_MAX {
+            let problem = format!("an event with {} arguments: it has at most {ARGUMENTS_MAX}", arguments.len());
+            return Err(PyOSError::new_err((libc::EINVAL, problem)));
+        }
+        py.detach(|| self.0.event(number, &arguments));
+        Ok(())
     }
 }
 

@@ -45,6 +45,9 @@ class RecordingEngine:
         message, errors = self.failed.get(context, ("", 0))
         return {"state": "idle", "completed": 0, "errors": errors, "message": message, "simulated_ns": 0, "energy_pj": 0.0}
 
+    def set_events(self, context: int, sinks: object) -> None:
+        assert context in self.contexts
+
     def set_clock(self, megahertz: int) -> None:
         self.clocks.append(megahertz)
 

@@ -104,6 +104,19 @@ class ContextErrorType(IntEnum):
     UC_COMPLETION_TIMEOUT = 6
 
 
+class EventDestination(IntEnum):
+    """``enum aie4_msg_event_trace_destination``."""
+
+    DRAM = 0
+
+
+class EventTimestamp(IntEnum):
+    """``enum aie4_msg_event_trace_timestamp``."""
+
+    NONE = 0
+    NS_OFFSET = 1
+
+
 ECHO_REQUEST = Struct("echo_req", 8, [Field("val1", "u32"), Field("val2", "u32")], source=_SOURCE + "echo_req")
 ECHO_RESPONSE = Struct("echo_resp", 12, [_STATUS, Field("val1", "u32"), Field("val2", "u32")], source=_SOURCE + "echo_resp")
 IDENTIFY_REQUEST = Struct("identify_req", 4, _RESERVED, source=_SOURCE + "identify_req")
@@ -272,6 +285,39 @@ DPM_LEVEL_RESPONSE = Struct(
     source=_SOURCE + "get_dpm_level_resp",
 )
 
+LOGGING_START_REQUEST = Struct(
+    "dram_logging_start_req",
+    20,
+    [
+        Field("buff_addr", "u64"),
+        Field("buff_size", "u32"),
+        Field("log_level", "u32", doc=":class:`LogLevel`"),
+        Field("pasid", "u32"),
+    ],
+    source=_SOURCE + "dram_logging_start_req",
+)
+LOGGING_STOP_REQUEST = Struct("dram_logging_stop_req", 4, [Field("resv", "u32")], source=_SOURCE + "dram_logging_stop_req")
+TRACE_START_REQUEST = Struct(
+    "start_event_trace_req",
+    32,
+    [
+        Field("event_trace_categories", "u64"),
+        Field("event_trace_dest", "u32", doc=":class:`EventDestination`"),
+        Field("event_trace_timestamp", "u32", doc=":class:`EventTimestamp`"),
+        Field("dram_buffer_address", "u64"),
+        Field("dram_buffer_size", "u32"),
+        Field("pasid", "u32"),
+    ],
+    source=_SOURCE + "start_event_trace_req",
+)
+TRACE_STOP_REQUEST = Struct("stop_event_trace_req", 4, _RESERVED, source=_SOURCE + "stop_event_trace_req")
+TRACE_CATEGORIES_REQUEST = Struct(
+    "set_event_trace_categories_req",
+    8,
+    [Field("event_trace_categories", "u64")],
+    source=_SOURCE + "set_event_trace_categories_req",
+)
+
 METRICS_REQUEST = Struct("metrics_req", 4, _RESERVED, source=_OWN)
 METRICS_RESPONSE = Struct(
     "metrics_resp",
@@ -340,7 +386,12 @@ PROTOCOL_5_24: Final[Protocol] = extend(
     Message("GET_TELEMETRY", 0x10006, GET_TELEMETRY_REQUEST, STATUS_RESPONSE, _COMMON),
     Message("SET_RUNTIME_CONFIG", 0x10007, SET_RUNTIME_CONFIG_REQUEST, STATUS_RESPONSE, _COMMON),
     Message("GET_RUNTIME_CONFIG", 0x10008, GET_RUNTIME_CONFIG_REQUEST, GET_RUNTIME_CONFIG_RESPONSE, _COMMON),
+    Message("START_EVENT_TRACE", 0x1000A, TRACE_START_REQUEST, STATUS_RESPONSE, _COMMON),
+    Message("STOP_EVENT_TRACE", 0x1000B, TRACE_STOP_REQUEST, STATUS_RESPONSE, _COMMON),
+    Message("SET_EVENT_TRACE_CATEGORIES", 0x1000C, TRACE_CATEGORIES_REQUEST, STATUS_RESPONSE, _COMMON),
     Message("QUERY_CERT_FIRMWARE_VERSION", 0x1000F, CERT_VERSION_REQUEST, CERT_VERSION_RESPONSE, _COMMON),
+    Message("DRAM_LOGGING_START", 0x20004, LOGGING_START_REQUEST, STATUS_RESPONSE, _COMMON),
+    Message("DRAM_LOGGING_STOP", 0x20005, LOGGING_STOP_REQUEST, STATUS_RESPONSE, _COMMON),
     Message("CONFIGURE_HW_CONTEXT", 0x30005, CONFIGURE_HW_CONTEXT_REQUEST, STATUS_RESPONSE, State.VF_ACTIVE),
     Message("AIE_VERSION_INFO", 0x30007, VERSION_INFO_REQUEST, VERSION_INFO_RESPONSE, VF_STATES),
     Message("AIE_COLUMN_INFO", 0x30008, COLUMN_INFO_REQUEST, COLUMN_INFO_RESPONSE, VF_STATES),

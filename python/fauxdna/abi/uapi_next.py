@@ -33,13 +33,19 @@ class NextArray(IntEnum):
     """What GET_ARRAY may be asked for besides :class:`fauxdna.abi.uapi.ArrayParam`."""
 
     HW_CONTEXT_BY_ID = 1
+    FW_LOG = 3
+    FW_TRACE = 4
     AIE_COREDUMP = 5
+    FW_LOG_CONFIG = 7
+    FW_TRACE_CONFIG = 8
     AIE_TILE_READ = 9
 
 
 class NextState(IntEnum):
     """What SET_STATE may set besides :class:`fauxdna.abi.uapi.StateParam`."""
 
+    FW_LOG = 5
+    FW_TRACE = 6
     AIE_TILE_WRITE = 7
 
 
@@ -112,6 +118,36 @@ AIE_TILE_ACCESS: Final = Struct(
 )
 AIE_COREDUMP: Final = Struct(
     "amdxdna_drm_aie_coredump", 16, [Field("pid", "u64"), Field("context_id", "u32"), Field("pad", "u32")], source=_SOURCE
+)
+
+
+FW_DATA: Final = Struct(
+    "amdxdna_dpt_metadata",
+    16,
+    [
+        Field("offset", "u64", doc="bytes ever read; the answer's is where to go on"),
+        Field("size", "u32", doc="bytes before this structure, which stands at the buffer's end; the answer's, of data"),
+        Field("watch", "u8", doc="wait until there is data"),
+        Field("reserved", "u8", 3),
+    ],
+    source=_SOURCE,
+)
+SET_FW_STATE: Final = Struct(
+    "amdxdna_drm_set_dpt_state",
+    16,
+    [Field("action", "u32", doc="0: off"), Field("config", "u32", doc="log level, or categories"), Field("reserved", "u64")],
+    source=_SOURCE,
+)
+GET_FW_STATE: Final = Struct(
+    "amdxdna_drm_get_dpt_state",
+    16,
+    [
+        Field("version", "u32", doc="of the entries"),
+        Field("status", "u32", doc="1: on"),
+        Field("config", "u32", doc="log level, or categories"),
+        Field("reserved", "u32"),
+    ],
+    source=_SOURCE,
 )
 
 

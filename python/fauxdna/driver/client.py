@@ -21,7 +21,7 @@ from fauxdna.abi.uapi import (
     Priority,
     SyncDirection,
 )
-from fauxdna.abi.uapi_next import Level
+from fauxdna.abi.uapi_next import Level, NextArray
 
 from ..errors import Busy, DeviceGone, InvalidArgument, NotFound, Unsupported
 from . import next_level
@@ -388,6 +388,12 @@ class Client:
         if self.level is Level.NEXT:
             return next_level.get_array(self, param, element_size, count, data)
         raise Unsupported(f"GET_ARRAY {param} ({count} x {element_size} bytes): Linux 7.2 has none for AIE4", "leave it out")
+
+    def firmware_data(self, param: NextArray, size: int, question: bytes) -> tuple[bytes, bytes]:
+        """GET_ARRAY of FW_LOG and FW_TRACE for those who have the buffer elsewhere: ``next_level.firmware_data``."""
+        if self.level is Level.NEXT:
+            return next_level.firmware_data(self, param, size, question)
+        raise Unsupported(f"GET_ARRAY {param.name} ({size} bytes): Linux 7.2 has none for AIE4", "leave it out")
 
     def set_state(self, param: int, data: bytes) -> None:
         """SET_STATE: 7.2 has none for AIE4 (``EOPNOTSUPP``); level ``next`` as ``next_level.set_state``."""

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, ClassVar, Final, Self
 from fauxdna._core import Completions
 from fauxdna.abi import bars, pci
 from fauxdna.abi._declare import Record
+from fauxdna.abi.firmware_ring import RingType
 from fauxdna.abi.identity import VBNV_PF, VBNV_VF
 from fauxdna.abi.messages import Status
 from fauxdna.abi.uapi import DeviceType
@@ -21,6 +22,7 @@ from fauxdna.log import Log
 
 from ..errors import DeviceError, DeviceGone, FauxdnaError, MessageRefused, Unsupported
 from .config_space import ConfigSpace
+from .firmware_stream import FirmwareStream
 from .gem import BufferManager
 from .interrupts import Vector
 from .management import Management, read_mailbox_info
@@ -81,6 +83,8 @@ class Function(ABC):
         self._own_completions = completions is None
         self.clients: list[Client] = []
         self._vectors: dict[int, Vector] = {}
+        self.firmware_log = FirmwareStream(self, RingType.LOG)
+        self.firmware_trace = FirmwareStream(self, RingType.TRACE)
         self._management: Management | None = None
         self._closed = False
         for bar in self.required_bars:
@@ -201,6 +205,8 @@ class Function(ABC):
         for client in clients:
             client.close()
         try:
+            self.firmware_log.close()
+            self.firmware_trace.close()
             self.stop()
         finally:
             self.stop_management()

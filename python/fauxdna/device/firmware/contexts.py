@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 from fauxdna.abi import bars
+from fauxdna.abi.firmware_ring import EventId
 from fauxdna.abi.messages import (
     PASID_MASK,
     PASID_NONE,
@@ -15,6 +16,7 @@ from fauxdna.abi.messages import (
     PriorityBand,
 )
 
+from .rings import attach_new, note_context
 from .state import Context, FirmwareState, Partition, Refusal, Request, VfState
 
 _CLEAR_PAGE: Final = bytes(bars.PAGE_SIZE)
@@ -87,6 +89,8 @@ def create_hw_context(request: Request) -> bytes:
     if firmware.preempts(vf):
         firmware.engine.set_force_preempt(handle, True)
     firmware.follow_modes()
+    attach_new(firmware, vf, slot + 1)
+    note_context(firmware, vf, slot + 1, EventId.CONTEXT_CREATED, column, columns)
     request.log.info(f"context {slot + 1}: columns {column} to {column + columns - 1}, doorbell {doorbell:#x}, vector {vector}")
     return request.answer(hw_context_id=slot + 1, doorbell_offset=doorbell, job_complete_msix_idx=vector)
 
@@ -118,6 +122,7 @@ def _destroy(firmware: FirmwareState, vf: VfState, identifier: int) -> None:
     except OSError as error:
         vf.log.error(f"context {identifier} did not end in order: {error.strerror}")
     vf.function.sram.write(bars.DOORBELLS + context.slot * bars.PAGE_SIZE, _CLEAR_PAGE)
+    note_context(firmware, vf, identifier, EventId.CONTEXT_DESTROYED)
     firmware.follow_modes()
 
 

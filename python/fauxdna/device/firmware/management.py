@@ -10,6 +10,7 @@ from functools import partial
 from fauxdna import _core
 from fauxdna.abi import firmware as abi
 from fauxdna.abi._declare import Record, Struct
+from fauxdna.abi.firmware_ring import Category, EventId
 from fauxdna.abi.messages import PF_STATES, STATUS_RESPONSE, Message, State, Status
 from fauxdna.abi.protocols import PROTOCOLS
 from fauxdna.abi.uapi import PowerMode
@@ -17,9 +18,10 @@ from fauxdna.device.function import Function
 from fauxdna.device.power import Power
 from fauxdna.device.vf import VirtualFunction
 from fauxdna.firmware import FirmwareError, Image
-from fauxdna.log import Log
+from fauxdna.log import Log, Logger
 
-from . import contexts, control, debug, information, monitoring
+from . import contexts, control, debug, information, logging, monitoring
+from .rings import SOURCE
 from .state import FirmwareState, Refusal, Request, VfState
 
 Handler = Callable[[Request], bytes]
@@ -30,6 +32,7 @@ HANDLERS: Mapping[str, Handler] = {
     **information.HANDLERS,
     **monitoring.HANDLERS,
     **debug.HANDLERS,
+    **logging.HANDLERS,
 }
 
 
@@ -70,19 +73,21 @@ class ManagementFirmware:
             context_limit=manifest.context_limit,
             open_vf=self._open_vf,
             close_vf=self._close_vf,
+            journal=log,
         )
         self._pf = pf
         pf.mailbox.start(protocol, partial(self._handle, pf, None))
-        log.logger(pf.bdf, "firmware").info(f"{npu.build} and {cert.build} started, protocol {protocol.major}.{protocol.minor}")
+        log.logger(pf.bdf, SOURCE).info(f"{npu.build} and {cert.build} started, protocol {protocol.major}.{protocol.minor}")
 
     def stop(self) -> None:
         """Ends all contexts and answers no more."""
         self.state.close_vfs()
+        self.state.rings.close()
         self._pf.mailbox.stop()
 
     def vf_appeared(self, vf: VirtualFunction) -> None:
         """A VF came onto the bus, or was reset: it has nothing."""
-        self.state.vfs[vf.index] = VfState(vf, self._log.logger(vf.bdf, "firmware"))
+        self.state.vfs[vf.index] = VfState(vf, self._log.logger(vf.bdf, SOURCE))
         if vf.index < self.state.vf_count:
             self._open_vf(self.state.vfs[vf.index])
 
@@ -107,14 +112,30 @@ class ManagementFirmware:
         vf.power_mode = PowerMode.DEFAULT
         vf.config.clear()
         vf.last_failure = None
+        vf.rings.close()
         vf.function.mailbox.stop()
 
     def _handle(self, function: Function, vf: VfState | None, opcode: int, payload: bytes) -> bytes:
         """Answers one request: who may send it, when, and how long it is, are checked here; what it asks for, by its handler."""
-        log = self._log.logger(function.bdf, "firmware")
+        log = self._log.logger(function.bdf, SOURCE)
         message = self._protocol.messages.get(opcode)
         state = self.state.pf_state if vf is None else vf.state
-        (self.state if vf is None else vf).counters.count_message(opcode)
+        owner = self.state if vf is None else vf
+        owner.counters.count_message(opcode)
+        answer = self._answer(function, vf, log, opcode, message, state, payload)
+        owner.rings.note(Category.MESSAGE, EventId.MESSAGE, opcode, STATUS_RESPONSE.unpack(answer).status)
+        return answer
+
+    def _answer(
+        self,
+        function: Function,
+        vf: VfState | None,
+        log: Logger,
+        opcode: int,
+        message: Message | None,
+        state: State,
+        payload: bytes,
+    ) -> bytes:
         if message is None:
             log.warning(f"opcode {opcode:#x} is not in protocol {self._protocol.major}.{self._protocol.minor}")
             return STATUS_RESPONSE.pack(status=Status.NOTSUPP)

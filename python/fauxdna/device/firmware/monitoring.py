@@ -12,7 +12,7 @@ from fauxdna.abi import messages_5_24 as abi
 from fauxdna.abi import timing
 from fauxdna.abi.host_queue import CompletionState
 from fauxdna.abi.messages import Status
-from fauxdna.abi.messages_5_24 import ContextErrorType, ContextStatus, RuntimeConfig, TelemetryType
+from fauxdna.abi.messages_5_24 import ContextErrorType, ContextStatus, LogLevel, RuntimeConfig, TelemetryType
 from fauxdna.abi.uapi import PowerMode
 
 from .contexts import context_of
@@ -167,6 +167,10 @@ def set_runtime_config(request: Request) -> bytes:
     data = request.fields.data
     if kind is RuntimeConfig.FORCE_PREEMPTION:
         data = int(bool(data & 0xFF))
+    if kind is RuntimeConfig.DYNAMIC_LOGGING_LEVEL and request.rings.logs:
+        if data not in set(LogLevel) or data == LogLevel.NONE:
+            raise Refusal(f"log level {data}; there are 1 to {LogLevel.DEBUG.value}")
+        request.rings.level = LogLevel(data)
     request.config[kind] = data
     if kind is RuntimeConfig.FORCE_PREEMPTION:
         for vf in request.firmware.vfs.values() if request.vf is None else [request.vf]:

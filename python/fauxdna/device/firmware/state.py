@@ -9,15 +9,17 @@ from typing import Final
 from fauxdna import _core
 from fauxdna.abi._declare import Record
 from fauxdna.abi.firmware import NpuFeature
+from fauxdna.abi.firmware_ring import Category, EventId
 from fauxdna.abi.messages import Message, State, Status
 from fauxdna.abi.messages_5_24 import TELEMETRY_OPCODES, RuntimeConfig
 from fauxdna.abi.uapi import PowerMode
 from fauxdna.device.function import Function
 from fauxdna.device.power import Power
 from fauxdna.device.vf import VirtualFunction
-from fauxdna.log import Logger
+from fauxdna.log import Log, Logger
 
 from .meter import Meter, Work
+from .rings import Rings
 
 
 class Refusal(Exception):
@@ -94,6 +96,7 @@ class VfState:
     meter: Meter = field(default_factory=Meter)
     retired: Work = field(default_factory=Work)
     """What contexts did that are gone."""
+    rings: Rings = field(default_factory=Rings)
     last_failure: tuple[int, Mapping[str, int]] | None = None
     """Of the context with this id."""
 
@@ -132,6 +135,8 @@ class FirmwareState:
     context_limit: int
     open_vf: Callable[[VfState], None]
     close_vf: Callable[[VfState], None]
+    journal: Log
+    """What firmware logs goes there."""
     pf_state: State = State.PF_BOOTED
     vf_count: int = 0
     vfs: dict[int, VfState] = field(default_factory=dict)
@@ -142,6 +147,7 @@ class FirmwareState:
     counters: Counters = field(default_factory=Counters)
     """Of the PF."""
     config: dict[RuntimeConfig, int] = field(default_factory=dict)
+    rings: Rings = field(default_factory=Rings)
     meter: Meter = field(default_factory=Meter)
     retired: Work = field(default_factory=Work)
 
@@ -165,7 +171,11 @@ class FirmwareState:
             for vf in self.vfs.values()
             if vf.contexts or vf.power_mode is not PowerMode.DEFAULT
         ]
+        before = self.power.level
         self.power.override(max(wanted) if wanted else None)
+        if self.power.level != before:
+            for rings in (self.rings, *(vf.rings for vf in self.vfs.values())):
+                rings.note(Category.POWER, EventId.DPM_LEVEL, self.power.level, self.power.hclk)
 
     def fail_packets(self, every: int, reason: int) -> None:
         """Every ``every``th packet of each context, present and future, ends with an error of this reason; 0: none."""
@@ -208,6 +218,11 @@ class Request:
     def config(self) -> dict[RuntimeConfig, int]:
         """Runtime configuration of the function that asks."""
         return self.firmware.config if self.vf is None else self.vf.config
+
+    @property
+    def rings(self) -> Rings:
+        """Log and trace of the function that asks."""
+        return self.firmware.rings if self.vf is None else self.vf.rings
 
     @property
     def counters(self) -> Counters:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import errno
+import threading
+import time
 from typing import Final
 
 from fauxdna.abi import uapi
 from fauxdna.abi.uapi import ArrayParam, InfoParam, Ioctl
-from fauxdna.abi.uapi_next import NextArray
+from fauxdna.abi.uapi_next import FW_DATA, NextArray
+from fauxdna.driver.next_level import watches
 from fauxdna.errors import BufferTooSmall, InvalidArgument, OutOfSpace
 
-from ._request import Request
+from ._request import ADDRESS_MASK, Request
 from ._table import Entry, Permission
 
 _COUNTED: Final = frozenset({InfoParam.SENSORS, InfoParam.HW_CONTEXTS})
@@ -18,6 +21,8 @@ _COUNTED: Final = frozenset({InfoParam.SENSORS, InfoParam.HW_CONTEXTS})
 _ASKED_IN_ARRAY: Final = frozenset({ArrayParam.BO_USAGE, *NextArray})
 """Arrays whose first element says what is asked for."""
 _QUESTION_MOST: Final = 4096
+_POLL_S: Final = 0.01
+"""``AMDXDNA_DPT_POLL_INTERVAL_MS``."""
 _STATE_MOST: Final = 4 << 20
 """``kmalloc``'s limit."""
 
@@ -53,16 +58,18 @@ def _aie_status(request: Request) -> None:
     request.write(fields.buffer, layout.pack(**(dict(query) | {"cols_filled": columns}))[: len(held)], "buffer")
 
 
-def get_array(request: Request) -> None:
+def get_array(request: Request) -> bool | None:
     """``amdxdna_drm_get_array_ioctl``."""
     fields, file = request.fields, request.file
     param, held = fields.param, b""
-    if file.next and file.is_vf:
+    if file.next:
         if fields.pad or not fields.num_element or not fields.element_size:
             raise InvalidArgument(
                 f"GET_ARRAY of {fields.num_element} elements of {fields.element_size} bytes (pad {fields.pad})",
                 "ask for at least one element and byte, with pad 0",
             )
+        if param in (NextArray.FW_LOG, NextArray.FW_TRACE):
+            return _firmware_data(request, NextArray(param))
         if param in _ASKED_IN_ARRAY:
             held = request.read(fields.buffer, min(fields.element_size * fields.num_element, _QUESTION_MOST), "buffer")
     try:
@@ -72,13 +79,44 @@ def get_array(request: Request) -> None:
         raise
     request.write(fields.buffer, data, "buffer")
     request.set(element_size=size, num_element=count)
+    return None
+
+
+def _firmware_data(request: Request, param: NextArray) -> bool | None:
+    """``amdxdna_dpt_get_data``: the question is at the buffer's end, the data goes to its start."""
+    fields = request.fields
+    size, layout = fields.element_size * fields.num_element, FW_DATA
+    question = request.read(fields.buffer + max(0, size - layout.size) & ADDRESS_MASK, min(size, layout.size), "buffer")
+    if _deliver(request, param, size, question) or not watches(question):
+        return None
+    threading.Thread(target=_watch, args=(request, param, size, question), daemon=True, name="firmware-data").start()
+    return True
+
+
+def _deliver(request: Request, param: NextArray, size: int, question: bytes) -> bool:
+    """Whether there was data."""
+    address = request.fields.buffer
+    data, answer = request.file.local.firmware_data(param, size, question)
+    request.write(address, data, "buffer")
+    request.write(address + size - len(answer) & ADDRESS_MASK, answer, "buffer")
+    return bool(data)
+
+
+def _watch(request: Request, param: NextArray, size: int, question: bytes) -> None:
+    error = 0
+    try:
+        while request.call.alive and not _deliver(request, param, size, question):
+            time.sleep(_POLL_S)
+    except OSError as refused:
+        error = refused.errno or errno.EIO
+    request.finish(error)
 
 
 def set_state(request: Request) -> None:
     """``amdxdna_drm_set_state_ioctl``."""
     fields, file = request.fields, request.file
     data = b""
-    if file.next and file.is_vf:
+    if file.next:
         if fields.buffer_size > _STATE_MOST:
             raise OutOfSpace(f"a state of {fields.buffer_size} bytes", f"give at most {_STATE_MOST}", errno=errno.ENOMEM)
         data = request.read(fields.buffer, fields.buffer_size, "buffer")
