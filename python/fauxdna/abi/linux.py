@@ -28,6 +28,7 @@ NODE_FILE_SIZE = 1 << 40
 PR_SET_NO_NEW_PRIVS = 38
 """``linux/prctl.h``."""
 SYS_SECCOMP = 317
+SYS_PIDFD_GETFD = 438
 """``seccomp(2)`` on x86-64, ``asm/unistd_64.h``."""
 SYS_IOCTL = 16
 """``ioctl(2)`` on x86-64; an x32 caller's number has bit 30 set."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 
-from fauxdna.abi.linux import SYS_PIVOT_ROOT
+from fauxdna.abi.linux import SYS_PIDFD_GETFD, SYS_PIVOT_ROOT
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.mount.argtypes = (ctypes.c_char_p, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_ulong, ctypes.c_char_p)
@@ -29,6 +29,13 @@ def umount(target: str, flags: int) -> None:
 def pivot_root(new_root: str, put_old: str) -> None:
     """``pivot_root(2)``."""
     _check(_libc.syscall(ctypes.c_long(SYS_PIVOT_ROOT), os.fsencode(new_root), os.fsencode(put_old)), new_root)
+
+
+def pidfd_getfd(pidfd: int, fd: int) -> int:
+    """``pidfd_getfd(2)``: a descriptor of ours for another process's."""
+    result = _libc.syscall(ctypes.c_long(SYS_PIDFD_GETFD), pidfd, fd, 0)
+    _check(result, None)
+    return int(result)
 
 
 def _check(result: int, path: str | None) -> None:

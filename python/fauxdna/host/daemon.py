@@ -6,7 +6,6 @@ import errno
 import os
 import selectors
 import socket
-import struct
 import threading
 import time
 from collections import Counter
@@ -21,11 +20,10 @@ from fauxdna.errors import Busy, FauxdnaError, InvalidArgument, NotFound
 from fauxdna.log import Log
 
 from . import _wire
+from .peers import credentials
 from .sandboxes import Sandbox
 from .uapi import Hub
 
-_CREDENTIALS: Final = struct.Struct("3i")
-"""``struct ucred``."""
 _NAME: Final = "serve"
 _BACKLOG: Final = 128
 _OUT_OF_DESCRIPTORS_S: Final = 0.05
@@ -186,7 +184,7 @@ class Server:
             time.sleep(_OUT_OF_DESCRIPTORS_S)
             return
         link.setblocking(False)
-        pid, user, _ = _CREDENTIALS.unpack(link.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size))
+        pid, user, _ = credentials(link)
         peer = _Peer(link, pid, user)
         if os.geteuid() not in (0, user):
             self._log.warning(f"process {pid} of user {user} refused: the die is user {os.geteuid()}'s")

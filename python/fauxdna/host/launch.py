@@ -15,7 +15,7 @@ import socket
 import sys
 
 from fauxdna.abi.identity import vf_bdf
-from fauxdna.errors import Busy, DeviceGone, FauxdnaError, Unsupported
+from fauxdna.errors import Busy, DeviceGone, FauxdnaError, OutOfSpace, Unsupported
 
 from . import _sandbox, _wire, sysfs
 from ._filter import install_filter
@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 
 FAILED = 125
 """Exit status where not the program failed but fauxdna, as env(1) and docker(1) have it."""
+_DESCRIPTORS_OF_A_DIE = 64
+"""26 when it is up, three for each interrupt vector in use, and a few for each open file of the node."""
 _SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _MEMLOCK_ENOUGH = 256 << 20
 """Below this locked-memory limit XRT programs are warned: it locks every buffer, and 3 columns' scratch pads alone are 9 MiB."""
@@ -90,7 +92,7 @@ def _become(options: Options) -> NoReturn:
         try:
             _wire.send(link, {"version": _wire.VERSION, **hand_over}, [listener, *files])
         except OSError as error:
-            raise DeviceGone("the die did not start", "its log says why: fauxdna exec --log FILE") from error
+            raise DeviceGone("the die did not start", "it said why above, and more with --log FILE") from error
     else:
         _wire.ask(link, hand_over, [listener, *files])
     link.close()
@@ -99,6 +101,7 @@ def _become(options: Options) -> NoReturn:
 
 def _private(options: Options) -> tuple[socket.socket, list[Node]]:
     """Starts a die of the program's own, and says what its functions will be."""
+    _check_means(options.npus)
     kinds = parse_functions(options.functions)
     dies = [sysfs.free_bus(index) for index in range(options.npus)]
     vfs = max(1, kinds.count(False))
@@ -109,13 +112,45 @@ def _private(options: Options) -> tuple[socket.socket, list[Node]]:
             {"bdf": pf if is_pf else vf_bdf(pf, next(numbers)), "attributes": sysfs.predicted(is_pf, vfs)} for is_pf in kinds
         ]
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    settings = {"dies": dies, "vfs": vfs, "pace": options.pace, "uapi": options.uapi}
+    settings = {"dies": dies, "vfs": vfs, "pace": options.pace, "uapi": options.uapi, "stderr": _identity(2)}
     log = os.devnull if options.log is None else options.log
     output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o666)
     _spawn([sys.executable, "-P", "-m", "fauxdna.host.private", json.dumps(settings)], theirs.fileno(), output)
     os.close(output)
     theirs.close()
     return ours, nodes
+
+
+def _check_means(dies: int) -> None:
+    """Raises for what a die would miss as soon as it starts: it can't say so to a program that runs already by an exit status."""
+    folder = os.path.dirname(os.path.dirname(__file__))
+    if not any(name.startswith("_core.") and name.endswith(".so") for name in os.listdir(folder)):
+        raise Unsupported(f"fauxdna's compiled part is missing: no _core in {folder}", "install fauxdna again, or ./dev setup")
+    least = _DESCRIPTORS_OF_A_DIE * dies
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    if hard != resource.RLIM_INFINITY and hard < least:
+        raise OutOfSpace(
+            f"{hard} open files are allowed, and {dies} NPU{'s' * (dies > 1)} may need {least}",
+            f"raise the limit: ulimit -Hn {max(1024, least)} (as root, or in /etc/security/limits.d)",
+            errno=errno.EMFILE,
+        )
+    try:
+        os.close(os.memfd_create("fauxdna-probe", os.MFD_CLOEXEC))
+    except OSError as error:
+        raise OutOfSpace(
+            f"no memory file can be made ({error.strerror})",
+            "free memory and descriptors; in a container, allow memfd_create(2)",
+            errno=error.errno,
+        ) from error
+
+
+def _identity(descriptor: int) -> list[int]:
+    """What a descriptor leads to, so that it is known again; nothing if it is closed."""
+    try:
+        status = os.fstat(descriptor)
+    except OSError:
+        return []
+    return [status.st_dev, status.st_ino]
 
 
 def _spawn(command: list[str], link: int, output: int) -> None:
