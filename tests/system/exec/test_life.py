@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import errno
+import json
 import os
 import shutil
 import signal
 import subprocess
+import time
 
 import pytest
 from _patience import PATIENCE, eventually
@@ -39,6 +42,69 @@ def test_a_daemon_that_was_killed_gives_errors(runner: Runner, folder: str) -> N
             said, _ = program.communicate("\n", timeout=PATIENCE)
         # Nobody listens any more: seccomp_unotify(2) says ENOSYS.
         assert said == "Function not implemented\n"
+
+
+MANY = """
+import ctypes, errno, fcntl, os, struct, sys, threading
+fd = os.open("/dev/accel/accel0", os.O_RDWR)
+def ioctl(number, argument):
+    try:
+        fcntl.ioctl(fd, number, argument, True)
+        return 0
+    except OSError as error:
+        return error.errno
+def create(tiles=4):
+    argument = bytearray(struct.pack("<3Q8I", 0, 0, ctypes.addressof(qos), queue, 0, 0, tiles, 0, 0, 0, 0))
+    return ioctl(0xC0386440, argument), struct.unpack_from("<I", argument, 48)[0]
+qos = ctypes.create_string_buffer(24)
+bo = bytearray(struct.pack("<3Q2I", 0, 0, 8192, 1, 0))
+assert ioctl(0xC0206443, bo) == 0
+queue = struct.unpack_from("<I", bo, 28)[0]
+error, waited = create()
+assert error == 0
+def wait():  # for ever: nothing was submitted
+    return ioctl(0x40106449, bytearray(struct.pack("<2IQ", waited, 0, 0)))
+def cycle():
+    error, context = create()
+    return error or ioctl(0xC0086441, bytearray(struct.pack("<2I", context, 0)))
+def submit():  # EOPNOTSUPP as long as somebody answers
+    error = ioctl(0xC0386446, bytearray(struct.pack("<2Q2I2Q2IQ", 0, 0, waited, 0, queue, 0, 1, 0, 0)))
+    return 0 if error == errno.EOPNOTSUPP else error
+def until_it_fails(call):
+    while not (first := call()):
+        pass
+    later = {ioctl(0xC0406400, bytearray(64)) for _ in range(20)}
+    said.append((call.__name__, first, later))
+said = []
+calls = [wait, wait, cycle, cycle, submit]
+threads = [threading.Thread(target=until_it_fails, args=(call,)) for call in calls]
+for thread in threads: thread.start()
+print("ready", flush=True)
+for thread in threads: thread.join()
+print(json.dumps(sorted((name, first, sorted(later)) for name, first, later in said)))
+"""
+"""Waits, creates contexts and submits on several threads until something fails, then asks again."""
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_pending_and_later_ioctls_of_a_daemon_that_ends_fail(runner: Runner, folder: str, number: int) -> None:
+    with serving(runner, folder) as daemon:
+        command = runner.command("exec", "-q", "--die", daemon.socket, "--", "/usr/bin/python3", "-c", "import json" + MANY)
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=runner.environment) as program:
+            assert program.stdout is not None
+            assert program.stdout.readline() == "ready\n"
+            # The threads are in their calls nearly all the time.
+            time.sleep(0.1)
+            daemon.process.send_signal(number)
+            said, _ = program.communicate(timeout=PATIENCE)
+            assert daemon.process.wait(PATIENCE) == (-number if number == signal.SIGKILL else 0)
+        answers = json.loads(said)
+        assert [name for name, _, _ in answers] == ["cycle", "cycle", "submit", "wait", "wait"]
+        # ENODEV from a door that closes; ENOSYS from the kernel when nobody listens (seccomp_unotify(2)).
+        assert {first for _, first, _ in answers} <= {errno.ENODEV, errno.ENOSYS}
+        assert {error for _, _, later in answers for error in later} <= {errno.ENODEV, errno.ENOSYS}
+        if number == signal.SIGTERM:
+            assert os.listdir(folder) == []
 
 
 def test_children_go_on_after_their_parent(runner: Runner) -> None:
