@@ -8,13 +8,31 @@ from __future__ import annotations
 import io
 import os
 import sys
+from typing import Any
 
 import typer
+from typer.core import TyperGroup
 
 from . import bench, compile, demo, disasm, doctor, exec, firmware, info, quantize, run, serve, smi, vm
 
+
+class Commands(TyperGroup):
+    """Prints errors that have a name before typer sees them: it takes every EPIPE for a reader that has gone, and is silent."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Runs what was asked for; exit status 1 for an error that was named."""
+        from ..errors import FauxdnaError
+
+        try:
+            return super().invoke(ctx)
+        except FauxdnaError as error:
+            print(f"fauxdna: {error}", file=sys.stderr)
+            raise typer.Exit(1) from None
+
+
 app = typer.Typer(
     name="fauxdna",
+    cls=Commands,
     help="An AMD AIE4 NPU in software: run, test and measure NPU programs without the chip.",
     no_args_is_help=True,
     rich_markup_mode=None,
@@ -30,16 +48,11 @@ app.add_typer(smi.app, name="smi")
 
 def main() -> None:
     """Entry point: exit status 0 on success, 1 for an error that was named, 2 for wrong usage."""
-    from ..errors import FauxdnaError
-
     if isinstance(sys.stdout, io.TextIOWrapper):
         # File names need not be text, and not every terminal has all characters: escaped, as Python does on standard error.
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
         app()
-    except FauxdnaError as error:
-        print(f"fauxdna: {error}", file=sys.stderr)
-        sys.exit(1)
     except BrokenPipeError:
         # Whoever read the output has seen enough. What is left goes elsewhere, or Python would complain once more when it ends.
         os.dup2(os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC), 1)
