@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import shutil
@@ -9,6 +10,8 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from .errors import FauxdnaError, OutOfSpace
 
 
 def cache_folder() -> Path:
@@ -19,15 +22,19 @@ def cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "fauxdna"
 
 
-def made_once(target: Path, make: Callable[[Path], None]) -> Path:
+def made_once(target: Path, make: Callable[[Path], None], waiting: Callable[[], object] | None = None) -> Path:
     """``target``, filled by ``make`` if it is not there. ``make`` gets an empty folder, which is renamed when it returns.
 
-    Processes that want the same folder wait for the one that makes it. What a killed process left is removed.
+    Processes that want the same folder wait for the one that makes it; ``waiting`` is called then. What a killed process left is
+    removed.
+
+    Raises:
+        OutOfSpace: the folder of the cache is full.
+        FauxdnaError: it can't be written for another reason.
     """
     if target.exists():
         return target
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with locked(target.with_name(target.name + ".lock")):
+    with _named_errors(target.parent), locked(target.with_name(target.name + ".lock"), waiting):
         if target.exists():
             return target
         for stale in target.parent.glob(f"{target.name}.part-*"):
@@ -44,9 +51,33 @@ def made_once(target: Path, make: Callable[[Path], None]) -> Path:
 
 
 @contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Holds an exclusive lock on a file, which is made if it is not there."""
+def locked(path: Path, waiting: Callable[[], object] | None = None) -> Iterator[None]:
+    """Holds an exclusive lock on a file, which is made if it is not there; ``waiting`` is called if another process has it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if waiting is not None:
+                waiting()
+            fcntl.flock(file, fcntl.LOCK_EX)
         yield
+
+
+@contextmanager
+def _named_errors(folder: Path) -> Iterator[None]:
+    """What the system says of files in the cache, as an error that names the remedy."""
+    try:
+        yield
+    except FauxdnaError:
+        raise
+    except OSError as error:
+        name = Path(error.filename or folder)
+        if not name.is_relative_to(cache_folder()):
+            raise
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        raise (OutOfSpace if full else FauxdnaError)(
+            f"{name}: {error.strerror}",
+            ("free some space there, or " if full else "") + "name another folder in FAUXDNA_CACHE",
+            errno=error.errno,
+        ) from error

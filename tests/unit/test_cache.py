@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
 from _patience import PATIENCE
 
-from fauxdna.cache import made_once
+from fauxdna.cache import locked, made_once
+from fauxdna.errors import FauxdnaError, OutOfSpace
 
 CHILD = """
 import sys, time
@@ -45,3 +48,42 @@ def test_what_a_killed_process_left_goes(tmp_path: Path) -> None:
     (tmp_path / "target.part-dead").mkdir()
     made_once(tmp_path / "target", lambda part: None)
     assert not (tmp_path / "target.part-dead").exists()
+
+
+def test_a_full_cache_is_named_with_its_remedy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FAUXDNA_CACHE", str(tmp_path))
+
+    def fill(part: Path) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", str(part / "file"))
+
+    with pytest.raises(
+        OutOfSpace, match="No space left on device; free some space there, or name another folder in FAUXDNA_CACHE"
+    ):
+        made_once(tmp_path / "target", fill)
+
+
+def test_a_cache_that_can_not_be_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("FAUXDNA_CACHE", str(tmp_path / "file"))
+    with pytest.raises(FauxdnaError, match="name another folder in FAUXDNA_CACHE"):
+        made_once(tmp_path / "file" / "target", lambda part: None)
+
+
+def test_errors_elsewhere_stay_what_they_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FAUXDNA_CACHE", str(tmp_path))
+    with pytest.raises(FileNotFoundError):
+        made_once(tmp_path / "target", lambda part: Path("/none/file").touch())
+
+
+def test_who_waits_is_told_so(tmp_path: Path) -> None:
+    waits = threading.Event()
+
+    def second() -> None:
+        with locked(tmp_path / "lock", waits.set):
+            pass
+
+    with locked(tmp_path / "lock", pytest.fail):
+        thread = threading.Thread(target=second)
+        thread.start()
+        assert waits.wait(30)
+    thread.join()

@@ -24,7 +24,7 @@ MAY_IMPORT = {
     "firmware": {"abi", "errors"},
     "device": SHARED | {"_core", "bus", "firmware"},
     "serve": SHARED | {"_core", "bus", "device", "firmware"},
-    "cache": set(),
+    "cache": {"errors"},
     "vm": SHARED | {"bus", "cache", "driver", "firmware", "serve"},
     "host": SHARED | {"_core", "accel", "bus", "driver", "firmware", "serve"},
     "runtime": SHARED | {"_core", "accel", "artifact", "driver", "firmware", "serve"},

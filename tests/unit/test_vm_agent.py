@@ -20,8 +20,8 @@ from fauxdna.vm.agent import Agent, Ended
 @pytest.fixture
 def agent(tmp_path: Path) -> Iterator[Agent]:
     init = (files("fauxdna.vm") / "guest" / "init").read_text()
-    functions = re.findall(r"^(?:say|phase|serve)\(\) \{.*?^\}", init, re.MULTILINE | re.DOTALL)
-    assert len(functions) == 3
+    functions = re.findall(r"^(?:say|phase|execute|serve)\(\) \{.*?^\}", init, re.MULTILINE | re.DOTALL)
+    assert len(functions) == 4
     agent = Agent()
     ends = agent.guest_ends
     prologue = f"ROOT=; CONTROL=yes; SCRIPT={tmp_path}/script\n"

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from fauxdna.cli.vm import _share
+from fauxdna.cli.vm import _mebibytes, _share, _words, _writable
 from fauxdna.errors import InvalidArgument, NotFound
 from fauxdna.vm import Accelerator, Iommu, Settings, Share
 from fauxdna.vm.command import Layout, command_line, kernel_line
@@ -75,6 +75,7 @@ def test_a_share_keeps_its_commas_and_has_a_slot() -> None:
         (Settings(memory=128), "give at least 256"),
         (Settings(memory=512, iommu=Iommu.CARVEOUT), "give at least 1024"),
         (Settings(modules=Path("/m")), "without their kernel"),
+        (Settings(cpus=0), "ask for 1 to 255"),
     ],
 )
 def test_guests_that_can_not_be(settings: Settings, problem: str) -> None:
@@ -100,3 +101,26 @@ def test_how_a_share_is_written(tmp_path: Path) -> None:
 def test_what_is_no_share(text: str) -> None:
     with pytest.raises(InvalidArgument, match="is no share"):
         _share(text)
+
+
+@pytest.mark.parametrize(("text", "mebibytes"), [("512M", 512), ("3G", 3072), ("4g", 4096), ("1024", 1024)])
+def test_how_memory_is_written(text: str, mebibytes: int) -> None:
+    assert _mebibytes(text) == mebibytes
+
+
+@pytest.mark.parametrize("text", ["", "G", "1.5G", "-1", "8T", "9999999999"])
+def test_what_is_no_size(text: str) -> None:
+    with pytest.raises(InvalidArgument, match="is no size; write 512M, 4G"):
+        _mebibytes(text)
+
+
+def test_words_are_quoted_as_for_a_shell() -> None:
+    assert _words("-append 'a b'", "--qemu-args") == ["-append", "a b"]
+    with pytest.raises(InvalidArgument, match="--append 'x: No closing quotation"):
+        _words("'x", "--append")
+
+
+def test_a_report_that_could_not_be_written_is_refused_at_once(tmp_path: Path) -> None:
+    _writable(tmp_path / "report.xml")
+    with pytest.raises(InvalidArgument, match="can't be written"):
+        _writable(tmp_path / "none" / "report.xml")

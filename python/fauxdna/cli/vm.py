@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+import os
+import re
 import shlex
 import signal
 import sys
@@ -39,12 +42,16 @@ def vm(
     pf: Annotated[
         bool, typer.Option("--pf/--no-pf", help="Give the guest the PF too, or VFs only, as a hypervisor does.")
     ] = True,
-    memory: Annotated[int, typer.Option(help="The guest's memory in MiB.")] = 1024,
-    iommu: Annotated[str, typer.Option(help="Where device addresses come from: intel or carveout.")] = "intel",
+    memory: Annotated[str, typer.Option(help="The guest's memory: MiB, or a number with M or G.", metavar="SIZE")] = "1024M",
+    cpus: Annotated[int, typer.Option(help="The guest's processors.")] = 1,
+    iommu: Annotated[
+        str,
+        typer.Option(help="Where device addresses come from: intel or carveout.", autocompletion=lambda: ["intel", "carveout"]),
+    ] = "intel",
     mirror: Annotated[
         bool, typer.Option("--mirror/--no-mirror", help="Show XRT's write_index where Linux 7.2 looks for it (on by default).")
     ] = True,
-    accel: Annotated[str, typer.Option(help="auto, kvm or tcg.")] = "auto",
+    accel: Annotated[str, typer.Option(help="auto, kvm or tcg.", autocompletion=lambda: ["auto", "kvm", "tcg"])] = "auto",
     share: Annotated[
         list[str] | None, typer.Option(help="FOLDER[:GUESTFOLDER][:ro], shared by 9p; once for each.", metavar="SHARE")
     ] = None,
@@ -76,13 +83,18 @@ def vm(
     from ..vm.programs import MODEL_FOLDER, PROBE, probe
     from ..vm.root import guest_root, own_package
 
-    # So that what "finally" does is done on SIGTERM too.
-    signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))
+    # So that what "finally" does is done then too, also when the terminal has gone.
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda number, _frame: sys.exit(128 + number))
     output = Output(as_json)
     if junit and (command or root or fault):
         raise InvalidArgument(
             "--junit runs the built-in checks, in guests and with faults of its own", "leave the command, --root and --fault away"
         )
+    if not 0 < timeout < math.inf:
+        raise InvalidArgument(f"--timeout {timeout:g} is no time", "give seconds")
+    if junit:
+        _writable(junit)
     faults = [Fault.parse(text) for text in fault or []]
     shares, programs = [_share(text) for text in share or []], {PROBE: probe()}
     if root:
@@ -95,13 +107,14 @@ def vm(
         pf=pf,
         mirror=mirror,
         faults=faults,
-        memory=memory,
+        memory=_mebibytes(memory),
+        cpus=cpus,
         iommu=_iommu(iommu),
         accelerator=_accelerator(accel),
         shares=shares,
         root=guest_root(root, _tell) if root else None,
-        qemu_arguments=shlex.split(qemu_args),
-        kernel_arguments=shlex.split(append),
+        qemu_arguments=_words(qemu_args, "--qemu-args"),
+        kernel_arguments=_words(append, "--append"),
         console=not command and not junit,
         verbose=dmesg,
         programs=programs,
@@ -136,11 +149,17 @@ def vm(
 
 
 def _run(machine: Machine, command: list[str], timeout: float, as_json: bool) -> tuple[int, dict[str, Any]]:
+    stdin = _input()
     if as_json:
-        done = machine.run(command, timeout=timeout)
+        done = machine.run(command, timeout=timeout, stdin=stdin)
         return done.status, {"status": done.status, "stdout": done.stdout, "stderr": done.stderr}
-    done = machine.run(command, timeout=timeout, stdout=_to(sys.stdout), stderr=_to(sys.stderr))
+    done = machine.run(command, timeout=timeout, stdout=_to(sys.stdout), stderr=_to(sys.stderr), stdin=stdin)
     return done.status, {}
+
+
+def _input() -> int | None:
+    """Where a command's input comes from: not from a terminal, which is the shell's, nor from a descriptor that is closed."""
+    return None if sys.stdin is None or sys.stdin.isatty() else sys.stdin.fileno()
 
 
 def _checks(output: Output, settings: Settings, file: Path, quick: bool) -> int:
@@ -189,6 +208,32 @@ def _console(output: Output, settings: Settings) -> None:
 
 def _tell(text: str) -> None:
     print(text, file=sys.stderr)
+
+
+def _mebibytes(text: str) -> int:
+    from ..errors import InvalidArgument
+
+    found = re.fullmatch(r"(\d{1,9})([MG]?)", text.upper())
+    if not found:
+        raise InvalidArgument(f"--memory {text} is no size", "write 512M, 4G, or a number of MiB")
+    return int(found[1]) << (10 if found[2] == "G" else 0)
+
+
+def _words(text: str, option: str) -> list[str]:
+    from ..errors import InvalidArgument
+
+    try:
+        return shlex.split(text)
+    except ValueError as error:
+        raise InvalidArgument(f"{option} {text}: {error}", "quote it as for a shell") from None
+
+
+def _writable(file: Path) -> None:
+    """Says before minutes of checks that their report could not be written."""
+    from ..errors import InvalidArgument
+
+    if not file.parent.is_dir() or not os.access(file if file.exists() else file.parent, os.W_OK):
+        raise InvalidArgument(f"{file} can't be written", "name a file in a folder of yours")
 
 
 def _share(text: str) -> Share:

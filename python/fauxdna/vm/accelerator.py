@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -25,14 +26,14 @@ def choose(wanted: Accelerator, qemu: Qemu, kernel: Kernel, progress: Progress) 
     """KVM or TCG. ``auto`` takes KVM where a trial shows that it works; ``kvm`` insists."""
     if wanted is Accelerator.TCG:
         return wanted
-    if not os.access(_DEVICE, os.R_OK | os.W_OK):
-        reason = "there is none" if not _DEVICE.exists() else "this user may not open it"
-    elif wanted is Accelerator.KVM or _verdict(qemu, kernel, progress):
-        return Accelerator.KVM
-    else:
-        return Accelerator.TCG
+    if os.access(_DEVICE, os.R_OK | os.W_OK):
+        return Accelerator.KVM if wanted is Accelerator.KVM or _verdict(qemu, kernel, progress) else Accelerator.TCG
+    there = _DEVICE.exists()
     if wanted is Accelerator.KVM:
+        reason = "this user may not open it" if there else "there is none"
         raise Unsupported(f"KVM needs {_DEVICE}, and {reason}", "use --accel tcg, or join the group kvm")
+    if there:
+        progress(f"this user may not open {_DEVICE} (group kvm): without KVM it is slower")
     return Accelerator.TCG
 
 
@@ -46,8 +47,9 @@ def _verdict(qemu: Qemu, kernel: Kernel, progress: Progress) -> bool:
             return verdict == _WORKS
     progress("trying KVM")
     works = _trial(qemu, kernel)
-    known.parent.mkdir(parents=True, exist_ok=True)
-    known.write_text(f"{key} {_WORKS if works else 'fails'}\n")
+    with suppress(OSError):  # A cache that can't be written has the trial made again.
+        known.parent.mkdir(parents=True, exist_ok=True)
+        known.write_text(f"{key} {_WORKS if works else 'fails'}\n")
     return works
 
 
@@ -57,7 +59,7 @@ def _trial(qemu: Qemu, kernel: Kernel) -> bool:
     output = ["-display", "none", "-no-reboot", "-serial", "stdio", "-kernel", str(kernel.image), "-append", line]
     try:
         result = subprocess.run(
-            [*qemu.command, *machine, *output],
+            [*qemu.command, *qemu.options(), *machine, *output],
             env={**os.environ, **qemu.environment},
             stdin=subprocess.DEVNULL,
             capture_output=True,

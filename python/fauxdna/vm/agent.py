@@ -1,7 +1,7 @@
 """Talks to the guest's first program: boot phases, and commands with their output and status.
 
-Three virtio-serial ports: lines both ways on ``control``; what commands print on ``stdout`` and ``stderr``, each run ended by
-its id between two record separators. ``guest/init`` is the other end.
+Virtio-serial ports: lines both ways on ``control``; what commands print on ``stdout`` and ``stderr``, each run ended by
+its id between two record separators; what a command reads on ``stdin``, a connection for each. ``guest/init`` is the other end.
 """
 
 from __future__ import annotations
@@ -13,12 +13,16 @@ import socket
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from secrets import token_hex
 from typing import Final
 
 from .errors import GuestTimeout
+from .feed import Feed
 
 PORTS: Final = ("control", "stdout", "stderr")
+INPUT: Final = "stdin"
+"""The port that commands read."""
 _SEPARATOR: Final = b"\x1e"
 _CHUNK: Final = 1 << 16
 
@@ -47,9 +51,14 @@ class Ended(Exception):
 
 
 class Agent:
-    """The host's end of the ports. One command at a time."""
+    """The host's end of the ports. One command at a time.
 
-    def __init__(self) -> None:
+    Args:
+        input_path: The socket behind the port that commands read.
+    """
+
+    def __init__(self, input_path: Path | None = None) -> None:
+        self._input_path = input_path
         pairs = {name: socket.socketpair() for name in PORTS}
         self._sockets = {name: pair[0] for name, pair in pairs.items()}
         self.guest_ends = {name: pair[1] for name, pair in pairs.items()}
@@ -81,7 +90,12 @@ class Agent:
         return self.boot
 
     def run(
-        self, command: str | Sequence[str], timeout: float, stdout: Sink | None = None, stderr: Sink | None = None
+        self,
+        command: str | Sequence[str],
+        timeout: float,
+        stdout: Sink | None = None,
+        stderr: Sink | None = None,
+        stdin: int | None = None,
     ) -> Completed:
         """Runs a shell script, or a program with arguments, in the guest.
 
@@ -90,16 +104,36 @@ class Agent:
             timeout: Seconds.
             stdout: Takes the output as it comes; it is collected otherwise.
             stderr: The same for standard error.
+            stdin: A descriptor that the command's input comes from; without one it is empty.
         """
         script = command if isinstance(command, str) else shlex.join(command)
         identifier = token_hex(8)
         kept = {"stdout": bytearray(), "stderr": bytearray()}
         sinks: dict[str, Sink] = {"stdout": stdout or kept["stdout"].extend, "stderr": stderr or kept["stderr"].extend}
+        feed = None if stdin is None or self._input_path is None else Feed(self._input_path, identifier, stdin)
         control = self._sockets["control"]
         control.setblocking(True)
-        control.sendall(f"{identifier} {base64.b64encode(script.encode()).decode()}\n".encode())
+        words = (identifier, base64.b64encode(script.encode()).decode(), *([INPUT] if feed else []))
+        control.sendall(" ".join(words).encode() + b"\n")
         control.setblocking(False)
-        deadline = time.monotonic() + timeout
+        try:
+            if feed is not None:
+                feed.attach(self._selector)
+            status = self._pass_all(identifier, sinks, script, time.monotonic() + timeout)
+        finally:
+            if feed is not None:
+                feed.close()
+        texts = {name: bytes(data).decode(errors="replace") for name, data in kept.items()}
+        return Completed(status, texts["stdout"], texts["stderr"])
+
+    def close(self) -> None:
+        """Lets the ports go; may be called twice."""
+        self._selector.close()
+        for end in (*self._sockets.values(), *self.guest_ends.values()):
+            end.close()
+
+    def _pass_all(self, identifier: str, sinks: dict[str, Sink], script: str, deadline: float) -> int:
+        """Passes the command's output on until it has ended; its status."""
         open_streams, status = set(sinks), -1
         while open_streams or status < 0:
             for name in list(open_streams):
@@ -111,20 +145,16 @@ class Agent:
                     status = int(rest.split(" ")[1])
             if open_streams or status < 0:
                 self._receive(deadline, f"the guest still runs {script.splitlines()[0] if script else 'nothing'}")
-        texts = {name: bytes(data).decode(errors="replace") for name, data in kept.items()}
-        return Completed(status, texts["stdout"], texts["stderr"])
-
-    def close(self) -> None:
-        """Lets the ports go; may be called twice."""
-        self._selector.close()
-        for end in (*self._sockets.values(), *self.guest_ends.values()):
-            end.close()
+        return status
 
     def _receive(self, deadline: float, problem: str) -> None:
         ready = self._selector.select(max(0.0, deadline - time.monotonic()))
         if not ready:
             raise GuestTimeout(problem, "give it longer with --timeout, or look at its log with --dmesg")
         for key, _ in ready:
+            if isinstance(key.data, Feed):
+                key.data.go_on()
+                continue
             try:
                 data = key.fileobj.recv(_CHUNK)  # type: ignore[union-attr]
             except ConnectionError:

@@ -76,9 +76,12 @@ class Layout:
     iommu: Iommu
     functions: Mapping[tuple[int, int], Path]
     """vfio-user sockets by slot and function number."""
+    cpus: int = 1
     shares: Sequence[Share] = ()
     root: Path | None = None
     ports: Mapping[str, int] = field(default_factory=dict)
+    sockets: Mapping[str, Path] = field(default_factory=dict)
+    """Sockets on which QEMU listens, by the name of their virtio-serial port."""
     qtest: int | None = None
     console: Path | None = None
     """Where the serial console goes; None: to the terminal, with Ctrl-A x to leave."""
@@ -112,21 +115,23 @@ def command_line(layout: Layout) -> list[str]:
     arguments = [
         *("-accel", "tcg" if tcg else "kvm"),
         *("-cpu", "max" if tcg else "host"),
-        *("-smp", "1", "-m", size),
+        *("-smp", str(layout.cpus), "-m", size),
         *("-machine", "q35,memory-backend=memory,hpet=off" + ("" if tcg else ",kernel-irqchip=split")),
         # Shared, because the device reaches the guest's memory through this file.
         *("-object", f"memory-backend-memfd,id=memory,size={size},share=on"),
         *("-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"),
         *("-kernel", str(layout.kernel), "-initrd", str(layout.initrd), "-append", " ".join(kernel_line(layout))),
-        *("-serial", "mon:stdio" if layout.console is None else f"file:{layout.console}"),
+        *("-serial", "mon:stdio" if layout.console is None else f"file:{_escaped(layout.console)}"),
     ]
     if layout.iommu is Iommu.INTEL:
         # QEMU aborts on a vfio device behind an intel-iommu that does not cache.
         arguments += ["-device", "intel-iommu,caching-mode=on"]
-    if layout.ports:
+    if layout.ports or layout.sockets:
         arguments += ["-device", "virtio-serial-pci,addr=0x3"]
-    for name, descriptor in layout.ports.items():
-        arguments += ["-chardev", f"socket,id={name},fd={descriptor}"]
+    ends = {name: f"fd={descriptor}" for name, descriptor in layout.ports.items()}
+    ends |= {name: f"path={_escaped(path)},server=on,wait=off" for name, path in layout.sockets.items()}
+    for name, end in ends.items():
+        arguments += ["-chardev", f"socket,id={name},{end}"]
         arguments += ["-device", f"virtserialport,chardev={name},name=fauxdna.{name}"]
     if layout.qtest is not None:
         arguments += ["-chardev", f"socket,id=qtest,fd={layout.qtest}", "-qtest", "chardev:qtest", "-qtest-log", "none"]
@@ -141,10 +146,14 @@ def command_line(layout: Layout) -> list[str]:
 
 
 def _share(slot: int, folder: Path, tag: str, read_only: bool) -> list[str]:
-    escaped = str(folder).replace(",", ",,")
-    options = f"local,id={tag},path={escaped},security_model={SHARE_SECURITY},multidevs=remap"
+    options = f"local,id={tag},path={_escaped(folder)},security_model={SHARE_SECURITY},multidevs=remap"
     device = f"virtio-9p-pci,fsdev={tag},mount_tag={tag},addr={slot:#x}"
     return ["-fsdev", options + (",readonly=on" if read_only else ""), "-device", device]
+
+
+def _escaped(path: Path) -> str:
+    """For an option of QEMU, where a comma ends a value."""
+    return str(path).replace(",", ",,")
 
 
 def _function(slot: int, number: int, socket: Path, several: bool) -> dict[str, object]:

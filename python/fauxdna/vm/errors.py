@@ -12,16 +12,12 @@ class GuestError(FauxdnaError):
 
 
 class GuestDied(GuestError):
-    """QEMU ended, or the guest's kernel panicked; ``log`` is the end of what it printed."""
+    """QEMU ended, or the guest's kernel panicked; the problem has the end of what they printed."""
 
     default_errno = codes.EPIPE
 
-    def __init__(self, problem: str, remedy: str, *, errno: int | None = None, log: str = "") -> None:
-        super().__init__(problem + (f":\n{log}\n" if log else ""), remedy, errno=errno)
-        self.log = log
-
 
 class GuestTimeout(GuestError):
-    """The guest did not answer in time."""
+    """The guest did not answer in time; of a boot, the problem has the end of what was printed."""
 
     default_errno = codes.ETIMEDOUT

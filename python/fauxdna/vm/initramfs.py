@@ -15,7 +15,7 @@ from fauxdna.firmware import build_images
 
 from .cpio import Cpio
 from .modules import ModuleTree
-from .packages import Packages, Progress
+from .packages import WAITING, Packages, Progress
 
 DRIVER: Final = "amdxdna"
 SHARE_MODULES: Final = ("9pnet_virtio", "9p")
@@ -34,7 +34,7 @@ def busybox(progress: Progress) -> Path:
         packages.update()
         packages.install(("busybox-static",), part, dependencies=False, members=("./usr/bin/busybox",))
 
-    return made_once(cache_folder() / "vm" / "busybox", fetch) / "usr" / "bin" / "busybox"
+    return made_once(cache_folder() / "vm" / "busybox", fetch, lambda: progress(WAITING)) / "usr" / "bin" / "busybox"
 
 
 @cache

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+import shlex
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
+import termios
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Self
@@ -18,7 +22,7 @@ from fauxdna.errors import InvalidArgument, NotFound
 from fauxdna.serve import Fault, LocalDie
 
 from .accelerator import choose
-from .agent import Agent, Boot, Completed, Ended, Sink
+from .agent import INPUT, Agent, Boot, Completed, Ended, Sink
 from .command import (
     CARVEOUT_ADDRESS,
     CARVEOUT_SIZE,
@@ -34,7 +38,7 @@ from .command import (
     share_tag,
 )
 from .devices import Devices
-from .errors import GuestDied, GuestError
+from .errors import GuestDied, GuestError, GuestTimeout
 from .initramfs import DRIVER, MODPROBE_FILE, ROOT_MODULES, SHARE_MODULES, busybox, initramfs
 from .kernel import Kernel, own_kernel, stock_kernel
 from .packages import Progress
@@ -42,11 +46,16 @@ from .qemu import find_qemu
 
 BOOT_SECONDS: Final = 120.0
 COMMAND_SECONDS: Final = 600.0
+CPUS: Final = 255
+"""Of a guest; QEMU's q35 takes more only with x2APIC and interrupt remapping."""
 _END_SECONDS: Final = 3.0
 _LOG_LINES: Final = 60
 """Enough for a panic with its trace."""
 _SOCKET_PATH_MAX: Final = 80
 """Of a folder for sockets; the whole path has 107 bytes."""
+_FOLDER_PREFIX: Final = "fauxdna-vm-"
+_LEFT_SECONDS: Final = 60.0
+"""Between making its folder and locking it a process does not take so long."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +71,7 @@ class Settings:
     """Whether the guest gets the PF and makes the VFs itself. Otherwise the PF's driver runs outside, the guest gets VFs only."""
     memory: int = 1024
     """MiB."""
+    cpus: int = 1
     iommu: Iommu = Iommu.INTEL
     accelerator: Accelerator = Accelerator.AUTO
     shares: Sequence[Share] = ()
@@ -100,6 +110,8 @@ class Settings:
         least = 1024 if self.iommu is Iommu.CARVEOUT else 256
         if self.memory < least:
             raise InvalidArgument(f"{self.memory} MiB of memory are too few for this guest", f"give at least {least}")
+        if not 0 < self.cpus <= CPUS:
+            raise InvalidArgument(f"{self.cpus} processors for a guest", f"ask for 1 to {CPUS}")
         if self.kernel is None and self.modules is not None:
             raise InvalidArgument("modules were given without their kernel", "name the image too: --kernel IMAGE")
         for share in self.shares:
@@ -161,12 +173,13 @@ class Machine:
         timeout: float = COMMAND_SECONDS,
         stdout: Sink | None = None,
         stderr: Sink | None = None,
+        stdin: int | None = None,
     ) -> Completed:
         """Runs a shell script, or a program with arguments, in the guest. See :meth:`fauxdna.vm.agent.Agent.run`."""
         if self._agent is None:
             raise InvalidArgument("the guest does not run", "boot it first")
         try:
-            return self._agent.run(command, timeout, stdout, stderr)
+            return self._agent.run(command, timeout, stdout, stderr, stdin)
         except Ended:
             raise self._died("the guest ended while a command ran") from None
 
@@ -199,29 +212,34 @@ class Machine:
 
     def _boot(self) -> Boot:
         settings = self.settings
-        self._folder = folder = _folder_for_sockets()
-        self._cleanup.callback(shutil.rmtree, folder, ignore_errors=True)
+        self._folder = folder = _folder_for_sockets(self._cleanup)
         qemu = find_qemu(self._progress)
         kernel = own_kernel(settings.kernel, settings.modules, folder) if settings.kernel else stock_kernel(self._progress)
         self.accelerator = choose(settings.accelerator, qemu, kernel, self._progress)
         initrd = folder / "initrd"
-        initrd.write_bytes(self._initramfs(kernel))
+        archive = self._initramfs(kernel)
+        try:
+            initrd.write_bytes(archive)
+        except OSError as error:
+            raise GuestError(f"{initrd}: {error.strerror}", "make room there, or name another folder in TMPDIR") from error
         self._devices = devices = self._cleanup.enter_context(
             Devices(folder, settings.vfs, settings.pf, self._given, settings.mirror, settings.faults)
         )
-        agent = None if settings.console else Agent()
+        agent = None if settings.console else Agent(folder / INPUT)
         if agent is not None:
             self._cleanup.callback(agent.close)
         layout = Layout(
             kernel=kernel.image,
             initrd=initrd,
             memory=settings.memory,
+            cpus=settings.cpus,
             accelerator=self.accelerator,
             iommu=settings.iommu,
             functions=devices.sockets,
             shares=settings.shares,
             root=settings.root,
             ports={name: end.fileno() for name, end in agent.guest_ends.items()} if agent else {},
+            sockets={INPUT: folder / INPUT} if agent else {},
             qtest=devices.qtest_end,
             console=None if settings.console else folder / "console",
             append=[
@@ -246,6 +264,8 @@ class Machine:
             return self.booted
         except Ended:
             raise self._died("the guest ended while it booted") from None
+        except GuestTimeout as silent:
+            raise GuestTimeout(self._told(f"the guest does not come up in {settings.boot_seconds:g} s"), silent.remedy) from None
 
     def _initramfs(self, kernel: Kernel) -> bytes:
         settings = self.settings
@@ -256,9 +276,12 @@ class Machine:
             wanted += SHARE_MODULES
         boot = [f"overlay {ROOT_TAG}"] if settings.root else []
         boot += [
-            f"share {share_tag(index)} '{share.place}' {'ro' if share.read_only else 'rw'}"
+            f"share {share_tag(index)} {shlex.quote(share.place)} {'ro' if share.read_only else 'rw'}"
             for index, share in enumerate(settings.shares)
         ]
+        if settings.console:
+            columns, rows = shutil.get_terminal_size()
+            boot.append(f"terminal {rows} {columns} {shlex.quote(os.environ.get('TERM', ''))}")
         boot += [] if kernel.modules.built_in(DRIVER) else [f"load {DRIVER} {' '.join(self._parameters())}"]
         if settings.pf and settings.vfs:
             boot.append(f"vfs {settings.vfs}")
@@ -298,25 +321,48 @@ class Machine:
 
     def _wait(self) -> None:
         assert self._process is not None
-        with _interrupts_for_guest():
+        with _terminal_kept(), _interrupts_for_guest():
             status = self._process.wait()
         if status:
             raise self._died(f"QEMU ended with status {status}")
 
     def _died(self, problem: str) -> GuestError:
+        return GuestDied(self._told(problem), "look at what it printed, or boot it with --dmesg for the whole log")
+
+    def _told(self, problem: str) -> str:
+        """``problem``, with the end of what kernel and QEMU printed."""
         assert self._folder is not None
-        said = (self._folder / "qemu").read_text(errors="replace").strip()
-        lines = self.console_log().splitlines()[-_LOG_LINES:]
-        log = "\n".join([*lines, *([said] if said else [])])
-        return GuestDied(problem, "look at what it printed, or boot it with --dmesg for the whole log", log=log)
+        said = (self._folder / "qemu").read_text(errors="replace").splitlines()
+        lines = [*self.console_log().splitlines()[-_LOG_LINES:], *said]
+        return "\n".join([f"{problem}:", *lines, ""]) if lines else problem
 
 
-def _folder_for_sockets() -> Path:
-    folder = Path(tempfile.mkdtemp(prefix="fauxdna-vm-"))
-    if len(str(folder)) <= _SOCKET_PATH_MAX:
-        return folder
-    folder.rmdir()
-    return Path(tempfile.mkdtemp(prefix="fauxdna-vm-", dir="/tmp"))
+def _folder_for_sockets(cleanup: ExitStack) -> Path:
+    """A folder with a short name, locked as long as this process uses it; those that killed processes left go."""
+    places = [Path(tempfile.gettempdir()), Path("/tmp")]
+    place = places[len(str(places[0])) + len(_FOLDER_PREFIX) + 8 > _SOCKET_PATH_MAX]
+    for left in place.glob(f"{_FOLDER_PREFIX}*"):
+        with suppress(OSError), _folder_lock(left):
+            if time.time() - left.stat().st_mtime > _LEFT_SECONDS:
+                shutil.rmtree(left, ignore_errors=True)
+    try:
+        folder = Path(tempfile.mkdtemp(prefix=_FOLDER_PREFIX, dir=place))
+    except OSError as error:
+        raise GuestError(f"no folder can be made in {place}: {error.strerror}", "name another one in TMPDIR") from error
+    cleanup.enter_context(_folder_lock(folder))
+    cleanup.callback(shutil.rmtree, folder, ignore_errors=True)
+    return folder
+
+
+@contextmanager
+def _folder_lock(folder: Path) -> Iterator[None]:
+    """Holds a folder; BlockingIOError if another process does."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
@@ -338,3 +384,14 @@ def _interrupts_for_guest() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+@contextmanager
+def _terminal_kept() -> Iterator[None]:
+    """The terminal is afterwards as before, also where QEMU was killed and left it raw."""
+    before = termios.tcgetattr(sys.stdin) if sys.stdin.isatty() else None
+    try:
+        yield
+    finally:
+        if before is not None:
+            termios.tcsetattr(sys.stdin, termios.TCSADRAIN, before)

@@ -24,6 +24,7 @@ KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 SUITES = ("trixie", "trixie-updates", "trixie-backports")
 PREFERRED = "trixie-backports"
 """Pinned by code name: with ``a=`` apt would take the release's own, older QEMU, which has no vfio-user-pci."""
+WAITING = "waiting for another process that fetches packages"
 VERSIONS_FILE = "packages.json"
 """In each folder made of packages: their versions by name."""
 
@@ -94,7 +95,7 @@ class Packages:
         return self._folder / "cache" / "archives"
 
     def _locked(self) -> AbstractContextManager[None]:
-        return locked(self._folder / "lock")
+        return locked(self._folder / "lock", lambda: self._progress(WAITING))
 
     def _describe(self, names: Sequence[str], dependencies: bool) -> str:
         command = ("--yes", "install") if dependencies else ("download",)
@@ -137,9 +138,12 @@ class Packages:
         result = subprocess.run(command, env=self._environment, cwd=cwd, capture_output=True, text=True, check=False)
         if result.returncode:
             reason = next((line for line in result.stderr.splitlines() if line.startswith("E:")), result.stderr.strip())
+            full = re.search(r"free space|No space left", result.stderr)
             raise PackageError(
-                f"{' '.join(command[:1])} failed: {reason.removeprefix('E:').strip()}",
-                "check the network, or name another mirror in FAUXDNA_DEBIAN_MIRROR",
+                f"{command[0]} failed: {reason.removeprefix('E:').strip()}",
+                f"make room in {cache_folder()}, or name another folder in FAUXDNA_CACHE"
+                if full
+                else "check the network, or name another mirror in FAUXDNA_DEBIAN_MIRROR",
             )
         return result.stdout
 
@@ -178,4 +182,7 @@ def _unpack(file: Path, root: Path, members: tuple[str, ...]) -> None:
         if "Not found in archive" in message:
             status = 0
     if status:
-        raise PackageError(f"{file.name} can't be unpacked: {message.strip()}", "look for free space in the cache folder")
+        raise PackageError(
+            f"{file.name} can't be unpacked: {message.strip()}",
+            f"make room in {cache_folder()}, or name another folder in FAUXDNA_CACHE",
+        )

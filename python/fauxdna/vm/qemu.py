@@ -13,7 +13,7 @@ from typing import Final
 from fauxdna.cache import cache_folder, made_once
 from fauxdna.errors import NotFound
 
-from .packages import Packages, Progress
+from .packages import WAITING, Packages, Progress
 
 PROGRAM: Final = "qemu-system-x86_64"
 NEEDED: Final = (10, 1)
@@ -57,7 +57,7 @@ def find_qemu(progress: Progress) -> Qemu:
 
 
 def _fetched(progress: Progress) -> Qemu:
-    root = made_once(cache_folder() / "vm" / "qemu", lambda part: _fetch(part, progress))
+    root = made_once(cache_folder() / "vm" / "qemu", lambda part: _fetch(part, progress), lambda: progress(WAITING))
     libraries = root / _LIBRARIES
     # The folder's own loader: the machine's C library may be older than QEMU needs.
     loader = next(

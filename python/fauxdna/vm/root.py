@@ -10,7 +10,7 @@ from fauxdna.cache import cache_folder, made_once
 from fauxdna.errors import NotFound
 
 from .command import Share
-from .packages import Packages, Progress
+from .packages import WAITING, Packages, Progress
 
 TRIXIE: Final = "trixie"
 _PACKAGES: Final = (
@@ -52,7 +52,7 @@ def guest_root(name: str, progress: Progress) -> Path:
         if not (folder / "bin" / "sh").exists() and not (folder / "bin" / "sh").is_symlink():
             raise NotFound(f"{folder} is no user space: it has no /bin/sh", f"name another folder, or '{TRIXIE}'")
         return folder.resolve()
-    return made_once(cache_folder() / "vm" / TRIXIE, lambda part: _fetch(part, progress))
+    return made_once(cache_folder() / "vm" / TRIXIE, lambda part: _fetch(part, progress), lambda: progress(WAITING))
 
 
 def own_package() -> tuple[Share, dict[str, bytes]]:
