@@ -189,7 +189,7 @@ class Call:
         """Makes the call a wait: a signal to the caller now ends it with ERESTARTSYS, as it ends a wait in a driver.
 
         ``ended()`` is called once if the call ends without :meth:`reply`: for a signal, by the caller's death, or because the
-        door closes. It comes on a thread of the door, or at once.
+        door closes. It comes on a thread of the door before the caller goes on, or at once.
         """
 
     def reply(self, error: int = 0) -> bool:

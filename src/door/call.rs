@@ -148,7 +148,7 @@ impl Call {
     }
 
     /// From now on a signal to the caller ends the call with ERESTARTSYS. `ended` is called once when that happens, when the caller
-    /// dies, or when the door closes: on a thread of the door, or at once if it has happened.
+    /// dies, or when the door closes: on a thread of the door, before the caller goes on; or at once if it has happened.
     pub fn set_interruptible(&self, ended: Option<Ended>) {
         let mut place = lock(&self.ended);
         let state = self.state.load(Ordering::SeqCst);
@@ -178,12 +178,7 @@ impl Call {
         if self.claim(ENDED).is_err() {
             return;
         }
-        match errno {
-            Some(errno) => {
-                self.send(errno);
-            }
-            None => self.shared.finished(self),
-        }
+        // Before the caller goes on: what it does next must not meet a wait that is over.
         let ticket = self.ticket.load(Ordering::SeqCst);
         if let (Some(completions), true) = (&self.shared.completions, ticket != 0) {
             completions.cancel(ticket);
@@ -191,6 +186,12 @@ impl Call {
         let ended = lock(&self.ended).take();
         if let Some(ended) = ended {
             ended();
+        }
+        match errno {
+            Some(errno) => {
+                self.send(errno);
+            }
+            None => self.shared.finished(self),
         }
     }
 

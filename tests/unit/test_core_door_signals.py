@@ -6,7 +6,9 @@ import ctypes
 import errno
 import os
 import signal
+import threading
 import weakref
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -19,6 +21,8 @@ LIBC = ctypes.CDLL(None, use_errno=True)
 LIBC.ptrace.argtypes = [ctypes.c_long, ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p]
 LIBC.ptrace.restype = ctypes.c_long
 PTRACE_ATTACH, PTRACE_DETACH, PTRACE_SEIZE, PTRACE_INTERRUPT = 16, 17, 0x4206, 0x4207
+LOOKS = 20
+"""Sleeps of the watch thread in which it looks at a new wait for sure: ten ticks of 1 ms, and then one sleep for each look."""
 HANDLED = """
 libc.signal.argtypes = [ctypes.c_int, ctypes.c_void_p]
 libc.siginterrupt.argtypes = [ctypes.c_int, ctypes.c_int]
@@ -29,6 +33,18 @@ signal.signal(signal.SIGUSR1, lambda *_: None)
 def state(pid: int) -> str:
     """Its letter in ``/proc/PID/stat``."""
     return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+
+
+def switches() -> int:
+    """How often the door's watch thread has gone to sleep."""
+    count = 0
+    for task in Path("/proc/self/task").iterdir():
+        # Another door's thread may end meanwhile.
+        with suppress(FileNotFoundError, ProcessLookupError):
+            if (task / "comm").read_text().startswith("fauxdna-watch"):
+                status = (task / "status").read_text().splitlines()
+                count += sum(int(line.split()[1]) for line in status if line.startswith("voluntary"))
+    return count
 
 
 def wait_source(prepare: str) -> str:
@@ -43,6 +59,32 @@ def test_a_handler_without_restart_gives_eintr() -> None:
         assert program.finish() == [str(errno.EINTR)]
         handler.wait_for(lambda: handler.count("interrupted") == 1)
         assert handler.kept[0].reply() is False
+
+
+def test_the_end_of_a_wait_is_told_before_the_program_goes_on() -> None:
+    handler = Handler()
+    waiting, told = threading.Event(), threading.Event()
+
+    def end() -> None:
+        # Whoever is told takes its time.
+        threading.Event().wait(0.2)
+        told.set()
+
+    kept: list[Call] = []
+
+    def keep(call: Call) -> None:
+        call.interruptible(end)
+        kept.append(call)
+        waiting.set()
+
+    handler.answers[NOOP] = keep
+    source = f"{HANDLED}signal.siginterrupt(signal.SIGUSR1, True)\nsay(ioctl(node(), {NOOP}))"
+    with Program(source, handler=handler) as program:
+        assert waiting.wait(PATIENCE)
+        program.process.send_signal(signal.SIGUSR1)
+        assert program.line() == str(errno.EINTR)
+        assert told.is_set()
+        program.finish()
 
 
 def test_a_handler_with_restart_makes_the_call_again() -> None:
@@ -177,15 +219,13 @@ def test_a_debugger_attaches_to_a_wait() -> None:
             if LIBC.ptrace(request, pid, None, None) != 0:
                 pytest.skip(f"ptrace: {os.strerror(ctypes.get_errno())} (needs root or ptrace_scope 0)")
             if then is not None:
-                # The look that finds the tracer must not be the first one at this wait.
-                assert eventually(lambda: True)
                 assert LIBC.ptrace(then, pid, None, None) == 0
             assert eventually(lambda: os.waitpid(pid, os.WNOHANG | 0x40000000) != (0, 0))
             assert state(pid) == "t"
             assert LIBC.ptrace(PTRACE_DETACH, pid, None, None) == 0
             handler.wait_kept(count)
-            # Long enough for the door to have looked at the new wait.
-            with handler.changed:
-                handler.changed.wait(0.1)
+            # The look that finds the tracer must not be the first one at this wait.
+            looked = switches() + LOOKS
+            assert eventually(lambda looked=looked: switches() >= looked)
         handler.kept[-1].reply()
         assert program.finish() == ["0"]

@@ -9,6 +9,7 @@ import struct
 from collections.abc import Iterator
 
 import pytest
+from _patience import eventually
 from door_harness import NOOP, WAIT_CMD, Program
 
 from fauxdna._core import Completions
@@ -35,8 +36,9 @@ class Queue:
         os.ftruncate(self.memory, 4096)
         os.pwrite(self.memory, struct.pack("<HHI", 0, 0, 32), 8)
         self.vector = os.eventfd(0, os.EFD_NONBLOCK)
+        self.armed: list[bool] = []
         self.completions = Completions()
-        self.id = self.completions.add(self.memory, 0, 4096, self.completions.add_vector(self.vector, lambda _: None))
+        self.id = self.completions.add(self.memory, 0, 4096, self.completions.add_vector(self.vector, self.armed.append))
 
     def complete(self, read: int, write: int) -> None:
         os.pwrite(self.memory, struct.pack("<Q", write), 0x10)
@@ -76,10 +78,9 @@ def answer(program: Program, context: int, timeout: int, sequence: int) -> int:
     return int(program.line())
 
 
-def asleep(program: Program) -> None:
-    """Until the program has been in a wait for long enough to be looked at."""
-    with program.handler.changed:
-        program.handler.changed.wait(0.1)
+def asleep(queue: Queue) -> None:
+    """Until the program is in a wait: the queue's vector is armed for nobody else."""
+    assert eventually(lambda: queue.armed[-1:] == [True])
 
 
 def test_done_late_and_never(program: Program, queue: Queue) -> None:
@@ -87,7 +88,7 @@ def test_done_late_and_never(program: Program, queue: Queue) -> None:
     assert answer(program, CONTEXT, 0, 4) == 0
     assert answer(program, CONTEXT, 5, 5) == errno.ETIME
     ask(program, CONTEXT, 0, 5)
-    asleep(program)
+    asleep(queue)
     queue.complete(6, 6)
     assert int(program.line()) == 0
     # The argument at address 16 can't be read.
@@ -97,7 +98,7 @@ def test_done_late_and_never(program: Program, queue: Queue) -> None:
 def test_a_signal_ends_a_wait(program: Program, queue: Queue) -> None:
     queue.complete(0, 1)
     ask(program, CONTEXT, 0, 0)
-    asleep(program)
+    asleep(queue)
     program.process.send_signal(signal.SIGUSR1)
     assert int(program.line()) == errno.EINTR
     # The wait was taken back: the next one is answered for itself.
@@ -108,7 +109,7 @@ def test_a_signal_ends_a_wait(program: Program, queue: Queue) -> None:
 def test_a_removed_queue_ends_a_wait(program: Program, queue: Queue) -> None:
     queue.complete(0, 1)
     ask(program, CONTEXT, 0, 0)
-    asleep(program)
+    asleep(queue)
     queue.completions.remove(queue.id)
     assert int(program.line()) == errno.EINVAL
 
@@ -116,7 +117,7 @@ def test_a_removed_queue_ends_a_wait(program: Program, queue: Queue) -> None:
 def test_closing_the_door_ends_a_wait(program: Program, queue: Queue) -> None:
     queue.complete(0, 1)
     ask(program, CONTEXT, 0, 0)
-    asleep(program)
+    asleep(queue)
     program.door.close()
     assert int(program.line()) == errno.ENODEV
 
@@ -124,7 +125,7 @@ def test_closing_the_door_ends_a_wait(program: Program, queue: Queue) -> None:
 def test_a_killed_waiter_is_let_go_of(program: Program, queue: Queue) -> None:
     queue.complete(0, 1)
     ask(program, CONTEXT, 0, 0)
-    asleep(program)
+    asleep(queue)
     program.process.kill()
     handler = program.handler
     handler.wait_for(lambda: handler.count("ended") == 1)
