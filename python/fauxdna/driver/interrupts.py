@@ -44,7 +44,8 @@ class Vector:
         Raises:
             DeviceGone: ``ENODEV``, the vector was closed.
         """
-        while True:
+        # A device in this process has answered by the time its register was written.
+        while not done():
             with _closed(self.index):
                 seen = self._completions.generation(self.id)
             if done():
@@ -54,6 +55,7 @@ class Vector:
                 return False
             with _closed(self.index):
                 self._completions.wait_interrupt(self.id, seen, remaining)
+        return True
 
     def close(self) -> None:
         """Disconnects the vector. Who still waits gets :class:`DeviceGone`."""
