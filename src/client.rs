@@ -1,11 +1,12 @@
 //! The host queue, host side: fill a packet, ring, poll. It knows only mapped memory and makes no system call unless the engine sleeps.
 
-use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::sync::atomic::{Ordering, fence};
 use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use crate::abi::host_queue::{self as abi, completion_state, exec_buf, indirect_entry, indirect_payload, packet, packet_opcode};
+use crate::descriptor::duplicate;
 use crate::error::{Error, Result};
 use crate::memory::SharedPages;
 use crate::queue::Layout;
@@ -99,16 +100,7 @@ impl HostQueue {
         }
         let queue = SharedPages::map(queue.0, queue.1, size.next_multiple_of(crate::memory::PAGE_SIZE))?;
         let doorbell = SharedPages::map(doorbell.0, doorbell.1, u64::from(abi::DOORBELL_PAGE_SIZE))?;
-        let kick = kick
-            // SAFETY: the caller's descriptor is only duplicated; a closed one gives EBADF.
-            .map(|fd| unsafe { BorrowedFd::borrow_raw(fd) }.try_clone_to_owned())
-            .transpose()
-            .map_err(|error| {
-                Error::new(
-                    error.raw_os_error().unwrap_or(libc::EBADF),
-                    format!("the kick eventfd: {error}"),
-                )
-            })?;
+        let kick = kick.map(|fd| duplicate(fd, "the kick eventfd")).transpose()?;
         let producer = Mutex::new(Producer {
             next: 0,
             read_index: 0,

@@ -12,12 +12,13 @@ mod waiting;
 mod worker;
 
 use std::collections::HashMap;
-use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, RwLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use crate::descriptor::duplicate;
 use crate::error::{Error, Result};
 use crate::eventfd::EventFd;
 use indices::Indices;
@@ -308,12 +309,6 @@ pub fn deadline(timeout_ms: u32) -> Option<Instant> {
     (1..=i32::MAX as u32)
         .contains(&timeout_ms)
         .then(|| Instant::now() + Duration::from_millis(timeout_ms.into()))
-}
-
-fn duplicate(fd: RawFd, what: &str) -> Result<OwnedFd> {
-    // SAFETY: the caller's descriptor is only duplicated; a closed one gives EBADF.
-    let duplicated = unsafe { BorrowedFd::borrow_raw(fd) }.try_clone_to_owned();
-    duplicated.map_err(|error| Error::new(error.raw_os_error().unwrap_or(libc::EBADF), format!("{what}: {error}")))
 }
 
 fn no_queue(id: u64) -> Error {

@@ -1,9 +1,10 @@
 //! MSI-X delivery: one eventfd per vector, with mask and pending bits.
 
 use std::fs;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, OwnedFd, RawFd};
 use std::sync::{Mutex, MutexGuard};
 
+use crate::descriptor::duplicate;
 use crate::error::{Error, Result};
 use crate::notify;
 
@@ -126,11 +127,5 @@ fn duplicate_eventfd(fd: RawFd) -> Result<OwnedFd> {
             format!("file descriptor {fd} is not an eventfd, which MSI-X delivery needs"),
         ));
     }
-    // SAFETY: the descriptor was open a moment ago; a closed one makes the duplication fail with EBADF.
-    unsafe { BorrowedFd::borrow_raw(fd) }.try_clone_to_owned().map_err(|error| {
-        Error::new(
-            error.raw_os_error().unwrap_or(libc::EMFILE),
-            format!("duplicating eventfd {fd}: {error}"),
-        )
-    })
+    duplicate(fd, "an eventfd for MSI-X")
 }

@@ -7,6 +7,7 @@ pub mod array;
 pub mod cert;
 pub mod client;
 pub mod completions;
+pub mod descriptor;
 pub mod door;
 pub mod engine;
 pub mod error;

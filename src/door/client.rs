@@ -8,11 +8,12 @@ use std::collections::HashMap;
 use std::fs;
 use std::io;
 use std::mem::zeroed;
-use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, RwLock};
 
 use super::lock;
+use crate::descriptor::duplicate;
 use crate::error::{Error, Result};
 
 /// Set in every tag, so that no position of ordinary use is one.
@@ -74,13 +75,7 @@ impl Clients {
     pub fn new(files: &[RawFd]) -> Result<Self> {
         let mut nodes: Vec<Node> = Vec::new();
         for &fd in files {
-            if fd < 0 {
-                return Err(Error::new(libc::EBADF, format!("node file: descriptor {fd} is not open")));
-            }
-            // SAFETY: the descriptor is borrowed for the duplication only; a closed one is refused with EBADF.
-            let file = unsafe { BorrowedFd::borrow_raw(fd) }
-                .try_clone_to_owned()
-                .map_err(|error| Error::new(libc::EBADF, format!("node file, descriptor {fd}: {error}")))?;
+            let file = duplicate(fd, "node file")?;
             let status = stat(file.as_raw_fd()).ok_or_else(|| Error::last_os("looking at a node file"))?;
             if status.st_mode & libc::S_IFMT != libc::S_IFREG {
                 let problem = format!("node file, descriptor {fd}: it is no regular file");

@@ -2,8 +2,9 @@
 
 use std::io;
 use std::mem::{size_of, zeroed};
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 
+use crate::descriptor::duplicate;
 use crate::error::{Error, Result};
 
 /// `SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP` (Linux 6.6): caller and answerer take turns on one CPU.
@@ -34,14 +35,7 @@ pub struct Listener(OwnedFd);
 impl Listener {
     /// Duplicates `fd`; EBADF or EINVAL if it is no listener.
     pub fn new(fd: RawFd) -> Result<Self> {
-        // SAFETY: fcntl duplicates a descriptor; a result of 0 or more is new and nobody else's.
-        let listener = unsafe {
-            let duplicate = libc::fcntl(fd, libc::F_DUPFD_CLOEXEC, 0);
-            if duplicate < 0 {
-                return Err(Error::last_os(&format!("duplicating the listener, descriptor {fd}")));
-            }
-            Self(OwnedFd::from_raw_fd(duplicate))
-        };
+        let listener = Self(duplicate(fd, "the listener")?);
         // SAFETY: SET_FLAGS takes a plain value. On a descriptor that is no listener it is an unknown request.
         let set = unsafe { libc::ioctl(listener.fd(), libc::SECCOMP_IOCTL_NOTIF_SET_FLAGS, SYNC_WAKE_UP) };
         // Before Linux 6.6 the request is unknown (EINVAL), but every listener knows ID_VALID.

@@ -264,3 +264,11 @@ def test_what_is_not_there_is_refused(queue: Queue) -> None:
         queue.completions.add(queue.memory, 0, 4096, 999)
     with pytest.raises(OSError, match="header takes 32"):
         queue.completions.add(queue.memory, 0, 31, queue.vector_id)
+    for fd in (-1, -2, 1 << 30):
+        for name, call in (
+            ("kick eventfd", lambda fd=fd: Completions(kick_fd=fd)),
+            ("vector's eventfd", lambda fd=fd: queue.completions.add_vector(fd, print)),
+        ):
+            with pytest.raises(OSError, match=f"{name}, descriptor {fd}:") as raised:
+                call()
+            assert raised.value.errno == errno.EBADF
