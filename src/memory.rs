@@ -8,16 +8,20 @@ mod bus_error;
 mod copy;
 mod pages;
 mod reader;
+mod region;
 mod space;
+mod table;
 #[cfg(test)]
 mod tests;
 mod unmappable;
+mod windows;
 
 use std::fmt;
 
 pub use pages::SharedPages;
 pub use reader::{Access, Hint, Reader};
 pub use space::{AddressSpace, Mapping};
+pub use windows::Limits;
 
 /// Bytes of a page of host memory.
 pub const PAGE_SIZE: u64 = 4096;

@@ -10,23 +10,31 @@ from collections.abc import Callable, Sequence
 from .host._door import DoorHandler
 
 class AddressSpace:
-    """What one function's DMA reaches: device addresses mapped to pages of files."""
+    """What one function's DMA reaches: device addresses mapped to pages of files, in at most 65,535 maps.
 
-    def __new__(cls) -> AddressSpace: ...
+    ``shared``: other clients of this process must not suffer from what is mapped here, so at most 512 files or parts of files
+    and 1 TiB of the process's addresses are taken. A file is in the process once, however many maps it has.
+    """
+
+    def __new__(cls, *, shared: bool = False) -> AddressSpace: ...
     def map(self, address: int, fd: int, offset: int, length: int, prot: int) -> None:
         """Maps ``length`` bytes of ``fd`` at file offset ``offset`` to device addresses from ``address`` on.
 
         ``prot``: 1 the device may read, 2 it may write, 3 both. EINVAL: not multiples of 4096, or past the end of the file;
-        EOVERFLOW: the range wraps; EEXIST: it overlaps a mapping; EBADF, EACCES, ENOMEM: the file can't be mapped so.
+        EOVERFLOW: the range wraps; EEXIST: it overlaps a mapping; ENOSPC: a limit; EBADF, EACCES, EPERM, ENOMEM: the file can't
+        be mapped so.
 
         ``fd`` may be a process's memory (``/proc/PID/mem``, with its addresses as offsets), which is read and written in place;
         what the process has not, or no more, is a fault as if it were not mapped.
         """
 
+    def reserve(self, address: int, length: int) -> None:
+        """Takes note of addresses in use with nothing behind them. EINVAL, EOVERFLOW, EEXIST, ENOSPC: as :meth:`map`."""
+
     def unmap(self, address: int, length: int) -> int:
         """Takes a range away, splitting mappings where needed, and gives the bytes that were mapped in it (0 if none).
 
-        Returns when the engine touches the range no more.
+        Returns when the engine touches the range no more. ENOSPC: a split would make more maps than may be.
         """
 
     def read(self, address: int, length: int) -> bytes:
@@ -36,7 +44,10 @@ class AddressSpace:
         """Writes as the device would; EFAULT, with nothing written, if any byte is not mapped for writing."""
 
     def mappings(self) -> list[tuple[int, int, int]]:
-        """``(address, length, prot)`` in order of address."""
+        """``(address, length, prot)`` of what can be reached, in order of address."""
+
+    def counts(self) -> tuple[int, int]:
+        """Ranges in use, and those of them that can be reached."""
 
 class Interrupts:
     """A function's MSI-X vectors: an eventfd, a mask bit and a pending bit each."""

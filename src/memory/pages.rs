@@ -7,8 +7,8 @@ use std::sync::atomic::AtomicU32;
 use super::{PAGE_SIZE, PROT_READ, PROT_WRITE, bus_error, copy};
 use crate::error::{Error, Result};
 
-/// Maps `length` bytes of `fd` at `offset`, shared; all three limits are checked here.
-pub(super) fn map_file(fd: RawFd, offset: u64, length: u64, prot: u32) -> Result<NonNull<u8>> {
+/// Checks a range of a file and how it is to be mapped; gives the file's status.
+pub(super) fn check(fd: RawFd, offset: u64, length: u64, prot: u32) -> Result<libc::stat> {
     if length == 0 || !length.is_multiple_of(PAGE_SIZE) || !offset.is_multiple_of(PAGE_SIZE) {
         return Err(Error::new(
             libc::EINVAL,
@@ -22,7 +22,7 @@ pub(super) fn map_file(fd: RawFd, offset: u64, length: u64, prot: u32) -> Result
         ));
     }
     let end = offset.checked_add(length).filter(|&end| end <= i64::MAX as u64);
-    let (Some(end), Ok(size), Ok(start)) = (end, usize::try_from(length), libc::off_t::try_from(offset)) else {
+    let (Some(end), Ok(_)) = (end, usize::try_from(length)) else {
         return Err(Error::new(
             libc::EOVERFLOW,
             format!("{length:#x} bytes at file offset {offset:#x} exceed a file's largest size"),
@@ -45,9 +45,54 @@ pub(super) fn map_file(fd: RawFd, offset: u64, length: u64, prot: u32) -> Result
             ),
         ));
     }
-    let access = libc::PROT_READ | if prot & PROT_WRITE != 0 { libc::PROT_WRITE } else { 0 };
-    // SAFETY: a new shared mapping at an address of the kernel's choice touches no existing memory.
-    let base = unsafe { libc::mmap(std::ptr::null_mut(), size, access, libc::MAP_SHARED, fd, start) };
+    Ok(status)
+}
+
+/// What a file is known by if it is memory (of tmpfs or hugetlbfs, as memfds are): all its descriptors then show the same pages.
+pub(super) fn memory_file(fd: RawFd, status: &libc::stat) -> Option<(libc::dev_t, libc::ino_t)> {
+    // SAFETY: a zeroed value is valid and live; a bad descriptor makes the call fail.
+    let file_system = unsafe {
+        let mut file_system: libc::statfs = std::mem::zeroed();
+        (libc::fstatfs(fd, &mut file_system) == 0).then_some(file_system.f_type)
+    };
+    let memory = matches!(file_system, Some(libc::TMPFS_MAGIC | libc::HUGETLBFS_MAGIC));
+    (memory && status.st_mode & libc::S_IFMT == libc::S_IFREG).then_some((status.st_dev, status.st_ino))
+}
+
+/// Refuses what mmap would refuse of a descriptor whose file can be mapped otherwise.
+pub(super) fn check_access(fd: RawFd, writable: bool) -> Result<()> {
+    // SAFETY: both commands take and change nothing.
+    let (flags, seals) = unsafe { (libc::fcntl(fd, libc::F_GETFL), libc::fcntl(fd, libc::F_GET_SEALS).max(0)) };
+    let refused = if flags < 0 || flags & libc::O_PATH != 0 {
+        libc::EBADF
+    } else if flags & libc::O_ACCMODE == libc::O_WRONLY || (writable && flags & libc::O_ACCMODE != libc::O_RDWR) {
+        libc::EACCES
+    } else if writable && seals & (libc::F_SEAL_WRITE | libc::F_SEAL_FUTURE_WRITE) != 0 {
+        libc::EPERM
+    } else {
+        return Ok(());
+    };
+    Err(Error::new(
+        refused,
+        format!("mapping file descriptor {fd}: {}", std::io::Error::from_raw_os_error(refused)),
+    ))
+}
+
+/// Maps a range that [`check`] let pass, shared.
+pub(super) fn map_range(fd: RawFd, offset: u64, length: u64, writable: bool) -> Result<NonNull<u8>> {
+    let access = libc::PROT_READ | if writable { libc::PROT_WRITE } else { 0 };
+    let flags = libc::MAP_SHARED | libc::MAP_NORESERVE;
+    // SAFETY: a new shared mapping at an address of the kernel's choice touches no existing memory; the range fits (`check`).
+    let base = unsafe {
+        libc::mmap(
+            std::ptr::null_mut(),
+            length as usize,
+            access,
+            flags,
+            fd,
+            offset as libc::off_t,
+        )
+    };
     match NonNull::new(base.cast::<u8>()) {
         Some(pointer) if base != libc::MAP_FAILED => Ok(pointer),
         _ => Err(Error::last_os(&format!(
@@ -72,7 +117,8 @@ unsafe impl Sync for SharedPages {}
 impl SharedPages {
     /// Maps `length` bytes of `fd` at `offset` for reading and writing; both are multiples of 4096.
     pub fn map(fd: RawFd, offset: u64, length: u64) -> Result<Self> {
-        let base = map_file(fd, offset, length, PROT_READ | PROT_WRITE)?;
+        check(fd, offset, length, PROT_READ | PROT_WRITE)?;
+        let base = map_range(fd, offset, length, true)?;
         // The length fitted in usize when it was mapped.
         let length = length as usize;
         match bus_error::guard(base.as_ptr(), length, false) {

@@ -5,7 +5,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::space::{AddressSpace, Pin, Region, Snapshot};
+use super::region::Region;
+use super::space::{AddressSpace, Pin, Snapshot};
 use super::{HostMemory, MemoryFault, MemoryFaultKind, PROT_READ, PROT_WRITE, copy};
 
 /// Regions met lately, by page of the address.

@@ -7,7 +7,10 @@ use std::sync::{Arc, Mutex, MutexGuard, RwLock};
 use std::time::Duration;
 
 use super::reader::Reader;
-use super::{HostMemory, MemoryFault, MemoryFaultKind, PAGE_SIZE, PROT_READ, PROT_WRITE, bus_error, copy, pages, unmappable};
+use super::region::Region;
+use super::table::Table;
+use super::windows::{Limits, Windows};
+use super::{HostMemory, MemoryFault, MemoryFaultKind, PAGE_SIZE, PROT_READ, PROT_WRITE, unmappable};
 use crate::error::{Error, Result};
 
 /// Device addresses that are mapped, for callers that list them.
@@ -21,120 +24,17 @@ pub struct Mapping {
     pub prot: u32,
 }
 
-/// A run of device addresses and the process memory behind it.
-#[derive(Clone, Copy)]
-pub(super) struct Region {
-    pub start: u64,
-    pub length: u64,
-    /// Null where the file can't be mapped: then `file` is read and written instead.
-    pub pointer: *mut u8,
-    /// A descriptor of ours and an offset in it, or -1.
-    pub file: (RawFd, u64),
-    pub guard: &'static bus_error::Guard,
-    pub prot: u32,
-}
-
-// SAFETY: the pointer is to process-wide shared memory that is accessed through `copy` only, by readers that unmap waits for.
-unsafe impl Send for Region {}
-// SAFETY: as above.
-unsafe impl Sync for Region {}
-
-impl Region {
-    fn end(&self) -> u64 {
-        self.start + self.length
-    }
-
-    /// The part of this region in `[start, end)`, which must overlap it; the guard is still the whole region's.
-    fn part(&self, start: u64, end: u64) -> Self {
-        let (start, end) = (start.max(self.start), end.min(self.end()));
-        // The offset is below the mapping's length, which is a usize.
-        let pointer = if self.mapped() {
-            self.pointer.wrapping_add((start - self.start) as usize)
-        } else {
-            self.pointer
-        };
-        Self {
-            start,
-            length: end - start,
-            pointer,
-            file: (self.file.0, self.file.1 + (start - self.start)),
-            ..*self
-        }
-    }
-
-    #[inline(always)]
-    pub fn mapped(&self) -> bool {
-        !self.pointer.is_null()
-    }
-
-    /// A second value for a part of this region, with a guard or a descriptor of its own.
-    fn share(&self, part: Self) -> Result<Self> {
-        if self.mapped() {
-            let guard = bus_error::guard(part.pointer, part.length as usize, self.guard.poisoned())?;
-            Ok(Self { guard, ..part })
-        } else {
-            let file = (unmappable::duplicate(self.file.0)?, part.file.1);
-            Ok(Self { file, ..part })
-        }
-    }
-
-    /// Copies `length` bytes from `offset` on to `out`.
-    ///
-    /// # Safety
-    /// The range lies inside the region, which stays as it is until this returns, and `out` is writable for `length` bytes.
-    #[inline(always)]
-    pub unsafe fn read(&self, offset: usize, out: *mut u8, length: usize) -> std::result::Result<(), MemoryFaultKind> {
-        if self.mapped() {
-            // SAFETY: the caller's promise: mapped memory on one side, its own on the other.
-            unsafe { copy::copy(out, self.pointer.add(offset), length) };
-            Ok(())
-        } else {
-            // SAFETY: the caller's promise about `out`.
-            unsafe { unmappable::read(self.file.0, self.file.1 + offset as u64, out, length) }
-        }
-    }
-
-    /// Copies `length` bytes of `data` to `offset`.
-    ///
-    /// # Safety
-    /// As [`Region::read`], with `data` readable; the region allows writing.
-    #[inline(always)]
-    pub unsafe fn write(&self, offset: usize, data: *const u8, length: usize) -> std::result::Result<(), MemoryFaultKind> {
-        if self.mapped() {
-            // SAFETY: as above.
-            unsafe { copy::copy(self.pointer.add(offset), data, length) };
-            Ok(())
-        } else {
-            // SAFETY: as above.
-            unsafe { unmappable::write(self.file.0, self.file.1 + offset as u64, data, length) }
-        }
-    }
-
-    /// Why `[address, address + length)`, which lies inside, can't be accessed in direction `prot`.
-    #[inline]
-    pub fn refuses(&self, prot: u32) -> Option<MemoryFaultKind> {
-        if self.prot & prot == 0 {
-            Some(MemoryFaultKind::Permission)
-        } else if self.guard.poisoned() {
-            Some(MemoryFaultKind::Poisoned)
-        } else {
-            None
-        }
-    }
-}
-
-/// The regions at one time, in order of address.
+/// The regions at one time.
 pub(super) struct Snapshot {
     pub generation: u64,
-    pub regions: Vec<Region>,
+    pub regions: Table,
 }
 
 impl Snapshot {
-    /// The region that holds `address`.
+    /// The region that holds `address`, if there is something behind it.
+    #[inline]
     pub fn find(&self, address: u64) -> Option<&Region> {
-        let index = self.regions.partition_point(|region| region.start <= address);
-        let region = self.regions.get(index.checked_sub(1)?)?;
-        (address - region.start < region.length).then_some(region)
+        self.regions.find(address).filter(|region| region.reachable())
     }
 
     /// Calls `visit(region, offset in region, bytes done, bytes here)` over the regions of an access, once all of it is known to be
@@ -172,12 +72,6 @@ impl Snapshot {
         }
         Ok(())
     }
-
-    fn overlapping(&self, start: u64, end: u64) -> std::ops::Range<usize> {
-        let first = self.regions.partition_point(|region| region.end() <= start);
-        let last = self.regions.partition_point(|region| region.start < end);
-        first..last.max(first)
-    }
 }
 
 /// What a reader shows to those who unmap: the generation it works with, or 0. Written for each packet, so on lines of its own.
@@ -185,29 +79,33 @@ impl Snapshot {
 #[repr(align(128))]
 pub(super) struct Pin(pub AtomicU64);
 
+/// What only who changes the space sees.
+struct Backing {
+    windows: Windows,
+    limits: Limits,
+    /// Regions.
+    count: usize,
+    /// Of them, those with something behind them.
+    reachable: usize,
+}
+
 /// A function's DMA address space. All methods may be called from any thread.
 ///
-/// Readers work on an immutable snapshot of the regions. A change publishes a new one; a change that takes memory away then waits
-/// until no reader works with an older one, which is at most one access, or one pause between two accesses, away.
+/// Readers work on an immutable snapshot of the regions. A change publishes a new one, which shares nearly all of the old one's
+/// nodes; a change that takes memory away then waits until no reader works with an older one, which is at most one access, or one
+/// pause between two accesses, away.
 pub struct AddressSpace {
+    /// Locked for as long as a pointer takes to copy.
     snapshot: RwLock<Arc<Snapshot>>,
     /// The published snapshot's generation, for readers to compare with theirs.
     pub(super) generation: AtomicU64,
     pins: Mutex<Vec<Arc<Pin>>>,
-    changes: Mutex<()>,
+    backing: Mutex<Backing>,
 }
 
 impl Default for AddressSpace {
     fn default() -> Self {
-        Self {
-            snapshot: RwLock::new(Arc::new(Snapshot {
-                generation: 1,
-                regions: Vec::new(),
-            })),
-            generation: AtomicU64::new(1),
-            pins: Mutex::default(),
-            changes: Mutex::default(),
-        }
+        Self::new(Limits::OWN)
     }
 }
 
@@ -217,110 +115,126 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl AddressSpace {
+    /// An empty space.
+    pub fn new(limits: Limits) -> Self {
+        Self {
+            snapshot: RwLock::new(Arc::new(Snapshot {
+                generation: 1,
+                regions: Table::default(),
+            })),
+            generation: AtomicU64::new(1),
+            pins: Mutex::default(),
+            backing: Mutex::new(Backing {
+                windows: Windows::new(limits),
+                limits,
+                count: 0,
+                reachable: 0,
+            }),
+        }
+    }
+
     /// Maps `length` bytes of `fd` at file offset `offset` to device addresses from `address` on.
     ///
     /// # Errors
     /// EINVAL: address, offset or length not a multiple of 4096, length 0, a bad `prot`, or a range past the end of the file;
-    /// EOVERFLOW: the range wraps; EEXIST: it overlaps a mapping; EBADF, EACCES, ENOMEM: from mmap.
+    /// EOVERFLOW: the range wraps; EEXIST: it overlaps a mapping; ENOSPC: a limit; EBADF, EACCES, ENOMEM: from mmap.
     pub fn map(&self, address: u64, fd: RawFd, offset: u64, length: u64, prot: u32) -> Result<()> {
         let end = checked_range(address, length)?;
-        let _changes = lock(&self.changes);
+        let mut backing = lock(&self.backing);
         let current = self.current();
-        let overlapping = current.overlapping(address, end);
-        if let Some(other) = current.regions[overlapping.clone()].first() {
-            return Err(Error::new(
-                libc::EEXIST,
-                format!(
-                    "device addresses {address:#x}..{end:#x} overlap the mapping {:#x}..{:#x}; unmap that first",
-                    other.start,
-                    other.end()
-                ),
-            ));
-        }
-        let (pointer, file, guard) = match unmappable::open(fd, offset, length, prot)? {
-            Some(file) => (std::ptr::null_mut(), (file, offset), &bus_error::UNMAPPED),
+        backing.check_free(&current.regions, address, end)?;
+        let nothing = Region::reserved(address, length);
+        let region = match unmappable::open(fd, offset, length, prot)? {
+            Some(file) => Region {
+                file: (file, offset),
+                prot,
+                ..nothing
+            },
             None => {
-                let pointer = pages::map_file(fd, offset, length, prot)?.as_ptr();
-                // The length fitted in usize when it was mapped.
-                let guard = bus_error::guard(pointer, length as usize, false).inspect_err(|_| {
-                    // SAFETY: the mapping was made above and nobody else knows it.
-                    unsafe { libc::munmap(pointer.cast(), length as usize) };
-                })?;
-                (pointer, (-1, 0), guard)
+                let place = backing.windows.take(fd, offset, length, prot)?;
+                Region {
+                    pointer: place.pointer,
+                    guard: place.guard,
+                    window: place.window,
+                    prot,
+                    ..nothing
+                }
             }
         };
-        let (before, after) = current.regions.split_at(overlapping.start);
-        let mut regions = Vec::with_capacity(current.regions.len() + 1);
-        regions.extend_from_slice(before);
-        regions.push(Region {
-            start: address,
-            length,
-            pointer,
-            file,
-            guard,
-            prot,
-        });
-        regions.extend_from_slice(after);
-        self.publish(regions);
+        backing.count += 1;
+        backing.reachable += 1;
+        self.publish(current.regions.replace(address, end, &[region]));
+        Ok(())
+    }
+
+    /// Takes note of device addresses that are in use, with nothing behind them that could be reached.
+    ///
+    /// # Errors
+    /// EINVAL, EOVERFLOW, EEXIST, ENOSPC: as [`AddressSpace::map`].
+    pub fn reserve(&self, address: u64, length: u64) -> Result<()> {
+        let end = checked_range(address, length)?;
+        let mut backing = lock(&self.backing);
+        let current = self.current();
+        backing.check_free(&current.regions, address, end)?;
+        backing.count += 1;
+        self.publish(current.regions.replace(address, end, &[Region::reserved(address, length)]));
         Ok(())
     }
 
     /// Takes `[address, address + length)` away; ranges that were never mapped are passed over. When it returns nobody touches the
-    /// range any more. Gives the number of bytes that were mapped.
+    /// range any more. Gives the number of bytes that could be reached.
     ///
     /// # Errors
-    /// EINVAL: not multiples of 4096, or length 0; EOVERFLOW: the range wraps; ENOMEM: a split needs memory.
+    /// EINVAL: not multiples of 4096, or length 0; EOVERFLOW: the range wraps; ENOSPC: a split makes more mappings than may be;
+    /// EMFILE: a split needs a descriptor.
     pub fn unmap(&self, address: u64, length: u64) -> Result<u64> {
         let end = checked_range(address, length)?;
-        let _changes = lock(&self.changes);
+        let mut backing = lock(&self.backing);
         let current = self.current();
-        let overlapping = current.overlapping(address, end);
-        let removed = &current.regions[overlapping.clone()];
-        if removed.is_empty() {
+        let removed = current.regions.overlapping(address, end);
+        let (Some(first), Some(last)) = (removed.first(), removed.last()) else {
             return Ok(0);
-        }
+        };
         let mut kept = Vec::new();
-        for region in removed {
-            for (start, end) in [
-                (region.start, address.min(region.end())),
-                (end.max(region.start), region.end()),
-            ] {
-                if start < end {
-                    kept.push(region.share(region.part(start, end))?);
-                }
-            }
+        if first.start < address {
+            kept.push(first.part(first.start, address));
         }
-        let mut regions = current.regions.clone();
-        regions.splice(overlapping.clone(), kept.iter().copied());
-        let generation = self.publish(regions);
+        if end < last.end() {
+            kept.push(last.part(end, last.end()));
+        }
+        let count = backing.count - removed.len() + kept.len();
+        if count > backing.limits.maps {
+            return Err(too_many(backing.limits.maps));
+        }
+        backing.keep(&mut kept)?;
+        backing.count = count;
+        backing.reachable -= removed.iter().filter(|region| region.reachable()).count();
+        let generation = self.publish(current.regions.replace(address, end, &kept));
         self.wait_for_readers(generation);
+        // No snapshot in use holds these regions: readers left the older ones, and the newest was made without them.
         let mut bytes = 0;
-        for region in removed {
-            let gone = region.part(address, end);
-            bytes += gone.length;
-            if !region.mapped() {
-                unmappable::close(region.file.0);
-                continue;
-            }
-            // The whole region's guard goes before any of its memory does: it must not replace what others map there next.
-            if bus_error::release(region.guard) {
-                let inside = |part: &&Region| part.pointer.addr().wrapping_sub(region.pointer.addr()) < region.length as usize;
-                kept.iter().filter(inside).for_each(|part| part.guard.poison());
-            }
-            // SAFETY: no snapshot in use holds these pages: readers left the older ones, and the newest was made without them.
-            unsafe { libc::munmap(gone.pointer.cast(), gone.length as usize) };
+        for region in removed.iter().filter(|region| region.reachable()) {
+            bytes += region.part(address, end).length;
+            backing.let_go(region);
         }
         Ok(bytes)
     }
 
-    /// The mappings, in order of address.
+    /// The mappings that can be reached, in order of address.
     pub fn mappings(&self) -> Vec<Mapping> {
         let list = |region: &Region| Mapping {
             address: region.start,
             length: region.length,
             prot: region.prot,
         };
-        self.current().regions.iter().map(list).collect()
+        let regions = self.current().regions.all();
+        regions.iter().filter(|region| region.reachable()).map(list).collect()
+    }
+
+    /// How many ranges are in use, and how many of them can be reached.
+    pub fn counts(&self) -> (usize, usize) {
+        let backing = lock(&self.backing);
+        (backing.count, backing.reachable)
     }
 
     /// Says whether all of a range can be accessed, without touching it.
@@ -330,9 +244,13 @@ impl AddressSpace {
 
     /// A reader for one thread at a time.
     pub fn reader(self: &Arc<Self>) -> Reader {
+        Reader::new(self.clone(), self.pin(), self.current())
+    }
+
+    fn pin(&self) -> Arc<Pin> {
         let pin = Arc::new(Pin::default());
         lock(&self.pins).push(pin.clone());
-        Reader::new(self.clone(), pin, self.current())
+        pin
     }
 
     pub(super) fn forget(&self, pin: &Arc<Pin>) {
@@ -343,10 +261,13 @@ impl AddressSpace {
         self.snapshot.read().unwrap_or_else(|broken| broken.into_inner()).clone()
     }
 
-    fn publish(&self, regions: Vec<Region>) -> u64 {
-        let mut snapshot = self.snapshot.write().unwrap_or_else(|broken| broken.into_inner());
-        let generation = snapshot.generation + 1;
-        *snapshot = Arc::new(Snapshot { generation, regions });
+    fn publish(&self, regions: Table) -> u64 {
+        let generation = self.generation.load(Ordering::Relaxed) + 1;
+        let mut newest = Arc::new(Snapshot { generation, regions });
+        {
+            let mut snapshot = self.snapshot.write().unwrap_or_else(|broken| broken.into_inner());
+            std::mem::swap(&mut *snapshot, &mut newest);
+        }
         self.generation.store(generation, Ordering::SeqCst);
         generation
     }
@@ -366,24 +287,111 @@ impl AddressSpace {
             }
         }
     }
+
+    /// Calls `access` with the newest snapshot, for which an unmap waits.
+    fn with_snapshot<T>(&self, access: impl FnOnce(&Snapshot) -> T) -> T {
+        let entered = Entered {
+            space: self,
+            pin: self.pin(),
+        };
+        loop {
+            let snapshot = self.current();
+            // As in `Reader::refresh`: either this sees a change, or whoever makes the change sees the pin.
+            entered.pin.0.store(snapshot.generation, Ordering::SeqCst);
+            if self.generation.load(Ordering::SeqCst) == snapshot.generation {
+                return access(&snapshot);
+            }
+        }
+    }
 }
 
-/// The control plane's accesses (firmware in Python, tests). They hold the snapshot's lock, so an unmap waits for them.
+impl Backing {
+    /// Refuses a range that is in use, and one more than may be.
+    fn check_free(&self, regions: &Table, address: u64, end: u64) -> Result<()> {
+        if let Some(other) = regions.first(address, end) {
+            return Err(Error::new(
+                libc::EEXIST,
+                format!(
+                    "device addresses {address:#x}..{end:#x} overlap the mapping {:#x}..{:#x}; unmap that first",
+                    other.start,
+                    other.end()
+                ),
+            ));
+        }
+        if self.count >= self.limits.maps {
+            return Err(too_many(self.limits.maps));
+        }
+        Ok(())
+    }
+
+    /// Takes for parts that stay of regions what they need of their own: all, or none.
+    fn keep(&mut self, kept: &mut [Region]) -> Result<()> {
+        for index in 0..kept.len() {
+            let part = &mut kept[index];
+            if part.mapped() {
+                self.windows.share(part.window);
+            } else if part.reachable() {
+                match unmappable::duplicate(part.file.0) {
+                    Ok(fd) => part.file.0 = fd,
+                    Err(error) => {
+                        kept[..index].iter().for_each(|part| self.let_go(part));
+                        return Err(error);
+                    }
+                }
+            }
+        }
+        self.reachable += kept.iter().filter(|part| part.reachable()).count();
+        Ok(())
+    }
+
+    /// Gives back what a region has, which nobody touches.
+    fn let_go(&mut self, region: &Region) {
+        if region.mapped() {
+            self.windows.release(region.window);
+        } else if region.reachable() {
+            unmappable::close(region.file.0);
+        }
+    }
+}
+
+fn too_many(limit: usize) -> Error {
+    Error::new(
+        libc::ENOSPC,
+        format!("{limit} DMA maps exist, which is the limit; unmap some"),
+    )
+}
+
+/// A pin for the time of one access.
+struct Entered<'a> {
+    space: &'a AddressSpace,
+    pin: Arc<Pin>,
+}
+
+impl Drop for Entered<'_> {
+    fn drop(&mut self) {
+        self.pin.0.store(0, Ordering::Release);
+        self.space.forget(&self.pin);
+    }
+}
+
+/// The control plane's accesses (firmware in Python, tests).
 impl HostMemory for AddressSpace {
     fn read(&self, address: u64, out: &mut [u8]) -> std::result::Result<(), MemoryFault> {
-        let snapshot = self.snapshot.read().unwrap_or_else(|broken| broken.into_inner());
         let out_pointer = out.as_mut_ptr();
-        snapshot.walk(address, out.len(), PROT_READ, |region, offset, done, count| {
-            // SAFETY: `walk` gives ranges inside the region, whose pages stay mapped while the lock is held, and inside `out`.
-            unsafe { region.read(offset, out_pointer.add(done), count) }
+        self.with_snapshot(|snapshot| {
+            snapshot.walk(address, out.len(), PROT_READ, |region, offset, done, count| {
+                // SAFETY: `walk` gives ranges inside the region, which stays while the pin shows this snapshot, and inside `out`.
+                unsafe { region.read(offset, out_pointer.add(done), count) }
+            })
         })
     }
 
     fn write(&self, address: u64, data: &[u8]) -> std::result::Result<(), MemoryFault> {
-        let snapshot = self.snapshot.read().unwrap_or_else(|broken| broken.into_inner());
-        snapshot.walk(address, data.len(), PROT_WRITE, |region, offset, done, count| {
-            // SAFETY: as in `read`; the region is mapped for writing, or `walk` had refused.
-            unsafe { region.write(offset, data.as_ptr().add(done), count) }
+        self.with_snapshot(|snapshot| {
+            snapshot.walk(address, data.len(), PROT_WRITE, |region, offset, done, count| {
+                // SAFETY: as in `read`; the region is mapped for writing, or `walk` had refused.
+                unsafe { region.write(offset, data.as_ptr().add(done), count) }
+            })
         })
     }
 }
@@ -395,16 +403,15 @@ impl fmt::Debug for AddressSpace {
 }
 
 impl Drop for AddressSpace {
+    /// Windows go by themselves. Readers hold an `Arc` of the space, so there are none any more.
     fn drop(&mut self) {
-        for region in &self.current().regions {
-            if !region.mapped() {
-                unmappable::close(region.file.0);
-                continue;
-            }
-            bus_error::release(region.guard);
-            // SAFETY: readers hold an `Arc` of the space, so there are none any more.
-            unsafe { libc::munmap(region.pointer.cast(), region.length as usize) };
-        }
+        let processes = |region: &&Region| region.reachable() && !region.mapped();
+        self.current()
+            .regions
+            .all()
+            .iter()
+            .filter(processes)
+            .for_each(|region| unmappable::close(region.file.0));
     }
 }
 

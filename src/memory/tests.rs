@@ -185,6 +185,230 @@ fn many_mappings_are_found_again() {
     }
 }
 
+/// Bytes of the process's addresses that windows on files called `name` take, and how many they are.
+fn windows(name: &str) -> (u64, usize) {
+    let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
+    let bounds = maps.lines().filter(|line| line.contains(name)).map(|line| {
+        let (low, high) = line.split_once(' ').unwrap().0.split_once('-').unwrap();
+        u64::from_str_radix(high, 16).unwrap() - u64::from_str_radix(low, 16).unwrap()
+    });
+    bounds.fold((0, 0), |(bytes, count), length| (bytes + length, count + 1))
+}
+
+fn named(name: &std::ffi::CStr, bytes: u64) -> File {
+    // SAFETY: a C string and a flag; the result is checked, and owned by nobody else.
+    let file = unsafe { File::from_raw_fd(libc::memfd_create(name.as_ptr(), libc::MFD_CLOEXEC)) };
+    file.set_len(bytes).unwrap();
+    file
+}
+
+#[test]
+fn a_file_is_in_the_process_once_however_many_maps_it_has() {
+    let file = named(c"once", 1 << 30);
+    let other = File::options()
+        .read(true)
+        .open(format!("/proc/self/fd/{}", file.as_raw_fd()))
+        .unwrap();
+    let space = AddressSpace::default();
+    for index in 0..1000 {
+        space
+            .map(index * 2 * PAGE, file.as_raw_fd(), (index * 977 % 4096) * PAGE, PAGE, 3)
+            .unwrap();
+    }
+    assert_eq!(windows("memfd:once"), (1 << 30, 1));
+    // What can't be written to has no pages that could.
+    space.map(1 << 40, other.as_raw_fd(), 0, PAGE, PROT_READ).unwrap();
+    assert_eq!(windows("memfd:once"), (2 << 30, 2));
+    // What a descriptor does not allow is refused although the file is there already.
+    let refused = space.map(1 << 41, other.as_raw_fd(), 0, PAGE, 3).unwrap_err();
+    assert_eq!(refused.errno, libc::EACCES);
+    for index in 0..1000 {
+        assert_eq!(space.unmap(index * 2 * PAGE, PAGE).unwrap(), PAGE);
+        assert_eq!(windows("memfd:once").1, if index < 999 { 2 } else { 1 });
+    }
+    drop(space);
+    assert_eq!(windows("memfd:once"), (0, 0));
+}
+
+#[test]
+fn a_file_that_grows_and_a_file_with_holes() {
+    let file = named(c"grows", 4 * PAGE);
+    let space = AddressSpace::default();
+    let map = |address: u64, offset: u64, length: u64| space.map(address, file.as_raw_fd(), offset, length, 3);
+    map(0, PAGE, PAGE).unwrap();
+    file.set_len(8 * PAGE).unwrap();
+    map(1 << 20, 6 * PAGE, PAGE).unwrap();
+    assert_eq!(windows("memfd:grows").0, 8 * PAGE);
+    // Over the seam of both.
+    map(2 << 20, 2 * PAGE, 4 * PAGE).unwrap();
+    assert_eq!(windows("memfd:grows").0, 12 * PAGE);
+    for (address, offset) in [
+        (0, PAGE),
+        (1 << 20, 6 * PAGE),
+        ((2 << 20) + PAGE, 3 * PAGE),
+        ((2 << 20) + 2 * PAGE, 4 * PAGE),
+    ] {
+        space.write(address + 8, &offset.to_ne_bytes()).unwrap();
+        let mut seen = [0; 8];
+        file.read_at(&mut seen, offset + 8).unwrap();
+        assert_eq!(u64::from_ne_bytes(seen), offset);
+    }
+    // Of a file of 1 TiB, 16 GiB and what else is asked for.
+    file.set_len(1 << 40).unwrap();
+    let before = windows("memfd:grows").0;
+    map(3 << 20, 1 << 39, PAGE).unwrap();
+    assert_eq!(windows("memfd:grows").0, before + (16 << 30));
+    map(1 << 36, (16 << 30) - PAGE, 2 * PAGE).unwrap();
+    assert_eq!(windows("memfd:grows").0, before + (16 << 30) + 2 * PAGE);
+    space.unmap(0, 1 << 50).unwrap();
+    assert_eq!(windows("memfd:grows"), (0, 0));
+}
+
+#[test]
+fn seals_hold() {
+    // SAFETY: plain values; the result is checked by what follows.
+    let file = unsafe {
+        File::from_raw_fd(libc::memfd_create(
+            c"sealed".as_ptr(),
+            libc::MFD_CLOEXEC | libc::MFD_ALLOW_SEALING,
+        ))
+    };
+    file.set_len(4 * PAGE).unwrap();
+    let space = space(&file, 0, PAGE);
+    // SAFETY: as above.
+    let sealed = unsafe { libc::fcntl(file.as_raw_fd(), libc::F_ADD_SEALS, libc::F_SEAL_FUTURE_WRITE) };
+    assert_eq!(sealed, 0);
+    let refused = space.map(1 << 20, file.as_raw_fd(), PAGE, PAGE, 3).unwrap_err();
+    assert_eq!(refused.errno, libc::EPERM);
+    space.map(1 << 20, file.as_raw_fd(), PAGE, PAGE, PROT_READ).unwrap();
+}
+
+#[test]
+fn limits_are_errors_and_change_nothing() {
+    let file = memfd(64 * PAGE);
+    let limits = Limits {
+        maps: 3,
+        windows: 2,
+        bytes: 80 * PAGE,
+    };
+    let space = AddressSpace::new(limits);
+    let errno = |result: crate::error::Result<()>| result.err().map(|error| error.errno);
+    space.map(0, file.as_raw_fd(), 0, 8 * PAGE, 3).unwrap();
+    space.reserve(1 << 20, 4 * PAGE).unwrap();
+    assert_eq!(errno(space.reserve(1 << 20, PAGE)), Some(libc::EEXIST));
+    assert_eq!(
+        errno(space.map((1 << 20) + PAGE, file.as_raw_fd(), 0, PAGE, 3)),
+        Some(libc::EEXIST)
+    );
+    assert_eq!(space.read(1 << 20, &mut [0]).unwrap_err().kind, MemoryFaultKind::Unmapped);
+    // 64 pages for this file are taken of 80: no whole window of another one, and no second piece of 20.
+    let second = memfd(32 * PAGE);
+    assert_eq!(
+        errno(space.map(2 << 20, second.as_raw_fd(), 0, 20 * PAGE, 3)),
+        Some(libc::ENOSPC)
+    );
+    space.map(2 << 20, second.as_raw_fd(), 0, 16 * PAGE, 3).unwrap();
+    assert_eq!(space.counts(), (3, 2));
+    assert_eq!(errno(space.map(3 << 20, file.as_raw_fd(), 0, PAGE, 3)), Some(libc::ENOSPC));
+    assert_eq!(errno(space.reserve(3 << 20, PAGE)), Some(libc::ENOSPC));
+    // Neither by a split.
+    assert_eq!(space.unmap(2 * PAGE, PAGE).unwrap_err().errno, libc::ENOSPC);
+    assert_eq!(space.unmap((1 << 20) + PAGE, PAGE).unwrap_err().errno, libc::ENOSPC);
+    space.write(2 * PAGE, b"still here").unwrap();
+    assert_eq!(space.unmap(1 << 20, 4 * PAGE).unwrap(), 0);
+    assert_eq!(space.unmap(2 * PAGE, PAGE).unwrap(), PAGE);
+    assert_eq!(space.counts(), (3, 3));
+    assert_eq!(space.unmap(0, 1 << 40).unwrap(), 23 * PAGE);
+    assert_eq!(space.counts(), (0, 0));
+    // Two files, and a third one.
+    let files = [memfd(PAGE), memfd(PAGE), memfd(PAGE)];
+    let map = |index: usize| space.map(index as u64 * PAGE, files[index].as_raw_fd(), 0, PAGE, 3);
+    assert_eq!([0, 1, 2].map(|index| errno(map(index))), [None, None, Some(libc::ENOSPC)]);
+}
+
+/// Readers read and write at random while one thread maps and unmaps at random, all pages and parts of runs. Every page of the file
+/// holds its own number; a reader may find a page or a fault, never another page's bytes. An unmapped page is written with a mark
+/// at once, which no reader may see or overwrite.
+#[test]
+fn readers_beside_changes_at_random() {
+    const PAGES: u64 = 96;
+    const MARK: u64 = 0xDEAD << 32;
+    let file = memfd(PAGES * PAGE);
+    let canary = |page: u64, value: u64| file.write_at(&value.to_ne_bytes(), page * PAGE).unwrap();
+    (0..PAGES).for_each(|page| {
+        canary(page, page);
+    });
+    let space = Arc::new(AddressSpace::default());
+    let stop = Arc::new(AtomicBool::new(false));
+    let readers: Vec<_> = (1..3u64)
+        .map(|seed| {
+            let (space, stop) = (space.clone(), stop.clone());
+            std::thread::spawn(move || {
+                let reader = space.reader();
+                let (mut random, mut hits) = (seed * 0x9E37_79B9, 0u64);
+                while !stop.load(Ordering::Relaxed) {
+                    let access = reader.enter();
+                    for _ in 0..64 {
+                        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                        let page = (random >> 33) % PAGES;
+                        let mut seen = [0; 8];
+                        if access.read(page * PAGE, &mut seen).is_ok() {
+                            assert_eq!(u64::from_ne_bytes(seen), page);
+                            hits += 1;
+                        }
+                        let _ = access.write(page * PAGE + 64, &page.to_ne_bytes());
+                        // Over a seam of two pages, which may be two regions.
+                        let mut both = [0; 16];
+                        if access.read(page * PAGE + PAGE - 8, &mut both).is_ok() {
+                            assert_eq!(u64::from_ne_bytes(both[8..].try_into().unwrap()), page + 1);
+                        }
+                    }
+                }
+                hits
+            })
+        })
+        .collect();
+    let mut mapped = [false; PAGES as usize];
+    let mut random = 7u64;
+    let mut below = |limit: u64| {
+        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        (random >> 33) % limit
+    };
+    for _ in 0..600 {
+        let (first, count) = (below(PAGES), 1 + below(12));
+        let pages = first..(first + count).min(PAGES);
+        let range = pages.start as usize..pages.end as usize;
+        let (address, length) = (first * PAGE, (pages.end - first) * PAGE);
+        if below(2) == 0 {
+            let free = !mapped[range.clone()].iter().any(|there| *there);
+            assert_eq!(space.map(address, file.as_raw_fd(), address, length, 3).is_ok(), free);
+            if free {
+                mapped[range].fill(true);
+            }
+        } else {
+            let there = mapped[range.clone()].iter().filter(|there| **there).count() as u64;
+            assert_eq!(space.unmap(address, length).unwrap(), there * PAGE);
+            mapped[range].fill(false);
+            for page in pages.clone() {
+                canary(page, MARK | page);
+                file.write_at(&[0x5A; 8], page * PAGE + 64).unwrap();
+            }
+            std::thread::yield_now();
+            for page in pages {
+                let mut seen = [0; 8];
+                file.read_at(&mut seen, page * PAGE + 64).unwrap();
+                assert_eq!(seen, [0x5A; 8], "page {page} was written after it had been unmapped");
+                canary(page, page);
+            }
+        }
+        let real: u64 = space.mappings().iter().map(|mapping| mapping.length).sum();
+        assert_eq!(real, mapped.iter().filter(|there| **there).count() as u64 * PAGE);
+    }
+    stop.store(true, Ordering::Relaxed);
+    let hits: u64 = readers.into_iter().map(|reader| reader.join().unwrap()).sum();
+    assert!(hits > 0);
+}
+
 /// `cargo test --release -- --ignored --nocapture copy_speed`
 #[test]
 #[ignore = "a measurement"]
@@ -220,6 +444,56 @@ fn copy_speed() {
                 measure(length, span);
             }
         }
+    }
+}
+
+/// `cargo test --release -- --ignored --nocapture map_speed`
+#[test]
+#[ignore = "a measurement"]
+fn map_speed() {
+    // Few pages of memory behind many addresses: what is measured is the table, not the memory. No two maps are neighbours.
+    let file = memfd(64 * PAGE);
+    file.write_at(&[1; 64 * PAGE as usize], 0).unwrap();
+    let map = |space: &AddressSpace, index: u64| {
+        let offset = index % 64 * PAGE;
+        let prot = PROT_READ | PROT_WRITE;
+        space.map(index * 2 * PAGE, file.as_raw_fd(), offset, PAGE, prot).unwrap();
+    };
+    for maps in [100, 1_000, 10_000, 30_000, 65_000] {
+        let space = Arc::new(AddressSpace::default());
+        (0..maps).for_each(|index| map(&space, index));
+        let reader = space.reader();
+        let mut out = [0; 8];
+        let mut random = 1u64;
+        let mut below = |limit: u64| {
+            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            (random >> 33) % limit
+        };
+        (0..maps).for_each(|index| reader.enter().read(index * 2 * PAGE, &mut out).unwrap());
+        // Medians: others use this processor too.
+        let median = |mut times: Vec<Duration>| {
+            times.sort();
+            times[times.len() / 2].as_secs_f64()
+        };
+        let timed = |work: &mut dyn FnMut()| {
+            let start = Instant::now();
+            work();
+            start.elapsed()
+        };
+        let mut lookup = || (0..500).for_each(|_| reader.enter().read(below(maps) * 2 * PAGE, &mut out).unwrap());
+        let lookups = median((0..2_000).map(|_| timed(&mut lookup)).collect()) / 500.0;
+        let (mut unmaps, mut remaps) = (Vec::new(), Vec::new());
+        for _ in 0..2_000 {
+            let index = below(maps);
+            unmaps.push(timed(&mut || assert_eq!(space.unmap(index * 2 * PAGE, PAGE).unwrap(), PAGE)));
+            remaps.push(timed(&mut || map(&space, index)));
+        }
+        println!(
+            "{maps:>6} maps: lookup at random {:>5.0} ns, unmap {:>8.2} us, map {:>8.2} us",
+            lookups * 1e9,
+            median(unmaps) * 1e6,
+            median(remaps) * 1e6
+        );
     }
 }
 

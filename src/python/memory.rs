@@ -28,8 +28,18 @@ pub struct AddressSpace(pub Arc<memory::AddressSpace>);
 #[pymethods]
 impl AddressSpace {
     #[new]
-    fn new() -> Self {
-        Self(Arc::default())
+    #[pyo3(signature = (*, shared = false))]
+    fn new(shared: bool) -> Self {
+        let limits = if shared { memory::Limits::SHARED } else { memory::Limits::OWN };
+        Self(Arc::new(memory::AddressSpace::new(limits)))
+    }
+
+    fn reserve(&self, py: Python<'_>, address: u64, length: u64) -> PyResult<()> {
+        Ok(py.detach(|| self.0.reserve(address, length))?)
+    }
+
+    fn counts(&self, py: Python<'_>) -> (usize, usize) {
+        py.detach(|| self.0.counts())
     }
 
     fn map(&self, py: Python<'_>, address: u64, fd: i32, offset: u64, length: u64, prot: u32) -> PyResult<()> {

@@ -6,8 +6,7 @@ import errno
 import os
 import struct
 import tempfile
-from collections.abc import Iterator
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -15,9 +14,9 @@ from _usage import grew, usage
 from _vfio_user import CONFIG, DMA_MAP, DMA_UNMAP, RawClient, memfd
 
 from fauxdna.abi import bars
+from fauxdna.bus import BusError
 from fauxdna.firmware import build_images
 from fauxdna.serve import LocalDie
-from fauxdna.serve.dma import DmaRanges
 from fauxdna.serve.vfio_user import VfioUserServer
 
 PAGE = 4096
@@ -248,21 +247,41 @@ def test_a_thousand_maps_leave_nothing(server: VfioUserServer, tmp_path: Path, m
     assert not any(grew(before, lambda: usage("memfd:client")))
 
 
-def test_ranges() -> None:
-    """Against a plain set of pages."""
-    ranges, pages = DmaRanges(), {}
-    steps = [(0, 4, True), (8, 2, False), (4, 4, True), (2, 1, None), (20, 1, True), (1, 9, None), (3, 2, True), (0, 30, None)]
-    for start, count, kind in steps:
-        if kind is None:
-            ranges.remove(start * PAGE, (start + count) * PAGE)
-            pages = {page: reachable for page, reachable in pages.items() if not start <= page < start + count}
-        else:
-            ranges.check(start * PAGE, count * PAGE)
-            ranges.add(start * PAGE, count * PAGE, kind)
-            pages.update(dict.fromkeys(range(start, start + count), kind))
-        assert bool(len(ranges)) == bool(pages)
-        assert bool(ranges.reachable) == any(pages.values())
-        for page in range(30):
-            with nullcontext() if page not in pages else pytest.raises(OSError, match="overlap"):
-                ranges.check(page * PAGE, PAGE)
-    assert len(ranges) == ranges.reachable == 0
+def refused(number: int, verb: Callable[..., None], *arguments: object) -> None:
+    with pytest.raises(BusError) as caught:
+        verb(*arguments)
+    assert caught.value.errno == number
+
+
+def test_limits(die: LocalDie, memory: int) -> None:
+    """65,535 maps are VFIO's limit (dma_entry_limit of vfio_iommu_type1.c, ENOSPC there too); nor can splits make more.
+
+    Files are limited too, since each takes one of the 65,530 mappings that Linux gives this process.
+    """
+    before = usage("memfd:client")
+    slot = die.hold()
+    slot.dma_map(0, memory, 0, 3 * PAGE, 3)
+    for index in range(1, 65535):
+        slot.dma_map(index * 2 << 20, memory if index % 16 == 0 else None, 0, PAGE, 3)
+    assert slot.dma_maps == 65535
+    assert usage("memfd:client")[2] == before[2] + 1, "one file, one mapping"
+    refused(errno.ENOSPC, slot.dma_map, 1 << 60, memory, 0, PAGE, 3)
+    refused(errno.ENOSPC, slot.dma_map, 1 << 60, None, 0, PAGE, 3)
+    refused(errno.ENOSPC, slot.dma_unmap, PAGE, PAGE)
+    slot.dma_unmap(2 << 20, PAGE)
+    slot.dma_unmap(PAGE, PAGE)
+    assert slot.dma_maps == 65535
+    slot.dma_unmap_all()
+    assert slot.dma_maps == 0
+    files = [memfd(PAGE) for _ in range(513)]
+    for index, fd in enumerate(files[:512]):
+        slot.dma_map(index * PAGE, fd, 0, PAGE, 3)
+    refused(errno.ENOSPC, slot.dma_map, 1 << 40, files[512], 0, PAGE, 3)
+    slot.dma_unmap_all()
+    files.append(memfd((1 << 40) + PAGE))
+    refused(errno.ENOSPC, slot.dma_map, 0, files[-1], 0, (1 << 40) + PAGE, 3)
+    slot.dma_map(0, files[-1], 0, 1 << 40, 3)
+    slot.close()
+    for fd in files:
+        os.close(fd)
+    assert not any(grew(before, lambda: usage("memfd:client")))

@@ -147,10 +147,27 @@ def test_unmapped_memory_leaves_the_process() -> None:
     space.map(0, memfd, 0, 16 * PAGE, 3)
     os.close(memfd)
     assert mapped() == 1
+    # Pieces are in one window on their file, which goes with the last of them.
     space.unmap(PAGE, PAGE)
-    assert mapped() == 2
-    del space
+    assert mapped() == 1
+    space.unmap(2 * PAGE, 14 * PAGE)
+    assert mapped() == 1
+    space.unmap(0, PAGE)
     assert mapped() == 0
+
+
+def test_addresses_in_use_with_nothing_behind_them(memfd: int) -> None:
+    space = AddressSpace()
+    space.reserve(0, 2 * PAGE)
+    space.map(2 * PAGE, memfd, 0, PAGE, 3)
+    assert space.counts() == (2, 1)
+    assert space.mappings() == [(2 * PAGE, PAGE, 3)]
+    with pytest.raises(FileExistsError):
+        space.map(PAGE, memfd, 0, PAGE, 3)
+    with pytest.raises(OSError, match="not mapped"):
+        space.write(2 * PAGE - 4, b"12345678")
+    assert space.unmap(0, 3 * PAGE) == PAGE
+    assert space.counts() == (0, 0)
 
 
 def test_shrunk_file_poisons_only_its_mapping(memfd: int) -> None:

@@ -1,8 +1,7 @@
-"""What a host has mapped for a function: the ranges it sees, the files behind them, and memory by physical address."""
+"""What a host may map for a function, and a guest's memory by physical address."""
 
 from __future__ import annotations
 
-import bisect
 import ctypes
 import errno
 import fcntl
@@ -13,7 +12,6 @@ from typing import Final
 
 from fauxdna.bus import BusError
 
-_LIMIT: Final = 1 << 64
 _SHARED_MEMORY: Final = {0x01021994: "tmpfs", 0x958458F6: "hugetlbfs"}
 """By ``statfs(2)``'s ``f_type``, file systems whose pages are memory: a page of another may wait for a disk or a FUSE process."""
 
@@ -37,57 +35,6 @@ def check_shared_memory(fd: int) -> None:
             f"DMA memory must be a memfd or a file of tmpfs or hugetlbfs, not of file system {kind or status.f_type:#x}; "
             "with QEMU use memory-backend-memfd with share=on",
         )
-
-
-class DmaRanges:
-    """Device addresses that are mapped, in order, with or without memory behind them. Not thread-safe."""
-
-    def __init__(self) -> None:
-        self._starts: list[int] = []
-        self._ends: list[int] = []
-        self._reachable: list[bool] = []
-        self.reachable = 0
-        """Ranges with memory behind them."""
-
-    def __len__(self) -> int:
-        return len(self._starts)
-
-    def check(self, start: int, length: int) -> None:
-        """``EINVAL`` or ``EOVERFLOW`` for what is no range, ``EEXIST`` if part of it is mapped."""
-        if length <= 0 or start % 4096 or length % 4096:
-            raise BusError(errno.EINVAL, f"{length:#x} bytes at {start:#x}: both must be multiples of 4096, and not 0")
-        if start + length > _LIMIT:
-            raise BusError(errno.EOVERFLOW, f"{length:#x} bytes at {start:#x} pass the last 64-bit address")
-        at = bisect.bisect_right(self._ends, start)
-        if at < len(self._starts) and self._starts[at] < start + length:
-            raise BusError(
-                errno.EEXIST,
-                f"device addresses {start:#x}..{start + length:#x} overlap the mapping "
-                f"{self._starts[at]:#x}..{self._ends[at]:#x}; unmap that first",
-            )
-
-    def add(self, start: int, length: int, reachable: bool) -> None:
-        """Takes note of a range that :meth:`check` let pass."""
-        at = bisect.bisect_left(self._starts, start)
-        self._starts.insert(at, start)
-        self._ends.insert(at, start + length)
-        self._reachable.insert(at, reachable)
-        self.reachable += reachable
-
-    def remove(self, start: int, end: int) -> None:
-        """Takes a range away, and splits what reaches beyond it."""
-        first = bisect.bisect_right(self._ends, start)
-        last = bisect.bisect_left(self._starts, end)
-        if first >= last:
-            return
-        kept = []
-        for at, low, high in ((first, self._starts[first], start), (last - 1, end, self._ends[last - 1])):
-            if low < high:
-                kept.append((low, high, self._reachable[at]))
-        self.reachable += sum(reachable for *_, reachable in kept) - sum(self._reachable[first:last])
-        self._starts[first:last] = [low for low, _, _ in kept]
-        self._ends[first:last] = [high for _, high, _ in kept]
-        self._reachable[first:last] = [reachable for *_, reachable in kept]
 
 
 @dataclass(frozen=True)

@@ -6,12 +6,12 @@ import errno
 import fcntl
 import os
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Final
 
 from fauxdna._core import AddressSpace, Interrupts
 from fauxdna.abi import bars, pci
-from fauxdna.abi.vfio_user import MAX_DMA_MAPS
 from fauxdna.bus import BusError, IrqIndex, MappedArea, Region, RegionInfo
 from fauxdna.device.config import SRIOV, ConfigSpace
 from fauxdna.device.function import Function
@@ -19,7 +19,7 @@ from fauxdna.device.pf import PhysicalFunction
 from fauxdna.device.sram import allocate
 from fauxdna.log import Logger
 
-from .dma import DmaRanges, PhysicalMemory, check_shared_memory
+from .dma import PhysicalMemory, check_shared_memory
 
 _LAST_PAGE: Final = (1 << 64) - bars.PAGE_SIZE
 _ONES: Final = bytes([pci.DEVICE_ABSENT])
@@ -54,9 +54,8 @@ class Slot:
         self._on_close = on_close
         self._plugged = False
         self._function: Function | None = None
-        self._space = AddressSpace()
+        self._space = AddressSpace(shared=True)
         self._sram = allocate(bar_sizes[bars.SRAM_BAR])
-        self._ranges = DmaRanges()
         self._physical = PhysicalMemory() if bar_sizes == bars.PF_BAR_SIZES else None
         self._dma_lock = threading.Lock()
         self._eventfds: dict[int, int] = {}
@@ -74,7 +73,7 @@ class Slot:
     @property
     def dma_maps(self) -> int:
         """DMA maps that exist, with or without memory behind them."""
-        return len(self._ranges)
+        return self._space.counts()[0]
 
     def appear(self, function: Function) -> None:
         """A function is there from now on. The die's lock is held, and the function has no contexts."""
@@ -155,23 +154,17 @@ class Slot:
     def dma_map(self, iova: int, fd: int | None, offset: int, length: int, prot: int) -> None:
         """See :class:`fauxdna.bus.Bus`. Without ``fd`` the range is taken note of and not reachable.
 
-        ``ENOSPC`` for more than 65,535 maps; ``EINVAL`` for a file whose pages are not memory.
+        ``ENOSPC`` for more than ``_core.AddressSpace`` takes; ``EINVAL`` for a file whose pages are not memory.
         """
-        with self._dma_lock:
-            self._ranges.check(iova, length)
-            if len(self._ranges) >= MAX_DMA_MAPS:
-                raise BusError(errno.ENOSPC, f"{MAX_DMA_MAPS} DMA maps exist, which is the limit; unmap some")
-            if fd is not None:
-                check_shared_memory(fd)
-                try:
-                    self._space.map(iova, fd, offset, length, prot)
-                except OverflowError:
-                    raise BusError(errno.EOVERFLOW, f"file offset {offset:#x} does not fit") from None
-                except OSError as error:
-                    raise BusError(error.errno, error.strerror) from error
-                if self._physical is not None:
-                    self._physical.map(iova, fd, offset, length, alone=not self._ranges.reachable)
-            self._ranges.add(iova, length, fd is not None)
+        with self._dma_lock, _bus_errors():
+            if fd is None:
+                self._space.reserve(iova, length)
+                return
+            check_shared_memory(fd)
+            alone = not self._space.counts()[1]
+            self._space.map(iova, fd, offset, length, prot)
+            if self._physical is not None:
+                self._physical.map(iova, fd, offset, length, alone=alone)
 
     def dma_unmap(self, iova: int, length: int) -> None:
         """See :class:`fauxdna.bus.Bus`."""
@@ -179,15 +172,11 @@ class Slot:
             raise BusError(errno.EINVAL, f"{length:#x} bytes at {iova:#x}: both must be multiples of 4096, and not 0")
         if iova + length > 1 << 64:
             raise BusError(errno.EOVERFLOW, f"{length:#x} bytes at {iova:#x} pass the last 64-bit address")
-        with self._dma_lock:
-            # The last page of all can't be mapped: its end is no 64-bit number.
-            end = min(iova + length, _LAST_PAGE)
-            try:
-                if iova < end:
-                    self._space.unmap(iova, end - iova)
-            except OSError as error:
-                raise BusError(error.errno, error.strerror) from error
-            self._ranges.remove(iova, iova + length)
+        # The last page of all can't be mapped: its end is no 64-bit number.
+        end = min(iova + length, _LAST_PAGE)
+        with self._dma_lock, _bus_errors():
+            if iova < end:
+                self._space.unmap(iova, end - iova)
 
     def dma_unmap_all(self) -> None:
         """Takes every mapping away."""
@@ -313,6 +302,19 @@ class Slot:
         if self._bar_sizes == bars.PF_BAR_SIZES and 0 <= at < len(data) and data[at] == pci.EXTENDED_CAPABILITY_ID_SRIOV:
             return data[:at] + bytes([pci.EXTENDED_CAPABILITY_ID_VENDOR]) + data[at + 1 :]
         return data
+
+
+@contextmanager
+def _bus_errors() -> Iterator[None]:
+    """Errors of the core, and numbers of more than 64 bits, as the bus's."""
+    try:
+        yield
+    except BusError:
+        raise
+    except OverflowError:
+        raise BusError(errno.EOVERFLOW, "addresses, lengths and offsets are 64-bit numbers") from None
+    except OSError as error:
+        raise BusError(error.errno, error.strerror) from error
 
 
 def _eventfd(vector: int, fd: int) -> int:
