@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 from _fuzzed import arguments
 from _linux_errno import possible
+from _patience import PATIENCE, eventually
 from _sandboxed import Runner
 from _usage import grew, names, usage
 from test_daemon import folder, serving
@@ -104,9 +105,7 @@ def serving_here(runner: Runner, folder: str) -> Iterator[tuple[str, Machine]]:
         try:
             with neighbour(runner, f"{folder}/die.sock"):
                 pass
-            until = time.monotonic() + 10
-            while daemon.sandboxes and time.monotonic() < until:
-                time.sleep(0.01)
+            assert eventually(lambda: not daemon.sandboxes)
             yield f"{folder}/die.sock", machine
         finally:
             server.stop()
@@ -142,7 +141,7 @@ def held(pid: int) -> tuple[int, int]:
 
 def settled(pid: int, most: int) -> int:
     """A process's descriptors once they change no more and are at most ``most``, or after a while."""
-    until = time.monotonic() + 15
+    until = time.monotonic() + PATIENCE
     before, now = -1, held(pid)[0]
     while (now != before or now > most) and time.monotonic() < until:
         time.sleep(0.3)
