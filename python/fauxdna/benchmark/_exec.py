@@ -17,6 +17,7 @@ from typing import Any, Final
 
 from ..errors import DeviceError, Unsupported
 from ..host.doctor import trixie_root
+from ._convolution import RUNS, outside, sizes
 from ._doorbell import EMPTY_JOB_SIZE, empty_job
 
 COMMANDS: Final = 5_000
@@ -36,7 +37,8 @@ def execution(root: str | os.PathLike[str] | None = None) -> dict[str, float | N
         ``noop_ioctl_p50_us`` and ``_p99_us`` (GET_CAP), ``getpid_extra_ns`` and ``ioctl_extra_ns`` (one that is not DRM's)
         over native, ``pread_ratio`` (64 KiB, to native), ``threads_ratio`` (calls of 16 threads in sum to those of one),
         ``setup_ms`` (added to the start of /bin/true), and with XRT ``xrt_null_p50_us`` (start, then ``run.state()``),
-        ``xrt_wait_p50_us`` (start, then ``run.wait()``), ``programs_ok`` of 32 at once on one die, ``daemon_mib`` at its peak.
+        ``xrt_wait_p50_us`` (start, then ``run.wait()``), ``xrt_model_ms`` and ``xrt_model_ratio`` (a convolution, to our own
+        runtime's time for it in this process), ``programs_ok`` of 32 at once on one die, ``daemon_mib`` at its peak.
 
     Raises:
         Unsupported: no C compiler on this machine.
@@ -78,7 +80,7 @@ def _setup_ms() -> float:
 
 
 def _xrt(folder: Path, root: Path | None) -> dict[str, float | None]:
-    names = ("xrt_null_p50_us", "xrt_wait_p50_us", "programs_ok", "daemon_mib")
+    names = ("xrt_null_p50_us", "xrt_wait_p50_us", "xrt_model_ms", "xrt_model_ratio", "programs_ok", "daemon_mib")
     if root is None:
         return dict.fromkeys(names)
     from ..artifact.elf_writer import Page, write
@@ -90,15 +92,26 @@ def _xrt(folder: Path, root: Path | None) -> dict[str, float | None]:
     sandbox = ("exec", "--quiet", "--root", str(root))
     compile_it = ["g++", "-std=c++17", "-O2", str(_HERE / "exec_xrt.cpp"), "-o", f"{folder}/exec_xrt", "-lxrt_coreutil"]
     _run([*_fauxdna(*sandbox, "--"), *compile_it])
-    program = [f"{folder}/exec_xrt", f"{folder}/null.elf"]
-    alone = json.loads(_run([*_fauxdna(*sandbox, "--"), *program, str(COMMANDS)]))
+    # XRT takes no kernel without arguments; this one does not look at its own.
+    alone = json.loads(_run([*_fauxdna(*sandbox, "--"), f"{folder}/exec_xrt", f"{folder}/null.elf", str(COMMANDS), "4096"]))
+    step, outside_ms = outside()
+    (folder / "model.elf").write_bytes(step.elf)
+    model = [f"{folder}/exec_xrt", f"{folder}/model.elf", str(RUNS), *map(str, sizes(step))]
+    model_ms = json.loads(_run([*_fauxdna(*sandbox, "--"), *model]))["waited_p50_ns"] / 1e6
     with _daemon(f"{folder}/die.sock") as pid:
-        command = [*_fauxdna(*sandbox, "--die", f"{folder}/die.sock", "--"), *program, "20"]
+        command = [
+            *_fauxdna(*sandbox, "--die", f"{folder}/die.sock", "--"),
+            f"{folder}/exec_xrt",
+            f"{folder}/null.elf",
+            "20",
+            "4096",
+        ]
         many = [subprocess.Popen(command, stdout=subprocess.DEVNULL) for _ in range(PROGRAMS)]
         ok = sum(process.wait() == 0 for process in many)
         status = Path(f"/proc/{pid}/status").read_text()
     peak = int(status.split("VmHWM:")[1].split()[0])
-    return dict(zip(names, (alone["polled_p50_ns"] / 1000, alone["waited_p50_ns"] / 1000, ok, peak / 1024), strict=True))
+    null = (alone["polled_p50_ns"] / 1000, alone["waited_p50_ns"] / 1000)
+    return dict(zip(names, (*null, model_ms, model_ms / outside_ms, ok, peak / 1024), strict=True))
 
 
 @contextmanager

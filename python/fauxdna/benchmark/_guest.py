@@ -10,6 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from ._convolution import RUNS, outside, sizes
+
 if TYPE_CHECKING:
     from ..artifact.program import ArrayStep
     from ..vm import Machine
@@ -21,10 +23,6 @@ VF_MANY: Final = 7
 SRIOV_WAIT_S: Final = 0.1
 """Linux 7.2 ``drivers/pci/iov.c`` ``sriov_enable`` sleeps so long after VF Enable."""
 COMMANDS: Final = 2000
-RUNS: Final = 50
-SHAPE: Final = (1, 64, 64, 64)
-CHANNELS: Final = 64
-"""Of the measured convolution: 151 million multiply-accumulates."""
 _OPEN: Final = "exec 9<>/dev/accel/accel1"
 _PF: Final = "/sys/bus/pci/devices/0000:00:05.0"
 
@@ -41,7 +39,8 @@ def guest(*, progress: Callable[[str], None], boots: int = BOOTS) -> dict[str, A
     from ..vm import Machine, Settings, Share
     from ..vm.programs import PROBE, probe
 
-    step, outside_ms = _outside(progress)
+    progress("the model outside")
+    step, outside_ms = outside()
     booted: list[dict[str, float]] = []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -87,8 +86,8 @@ def _inside(machine: Machine, step: ArrayStep) -> dict[str, float]:
     latency = machine.run(["fauxdna-probe", "latency", str(COMMANDS)])
     _check(latency.status, latency.stderr)
     wait_us, polled_us = map(float, re.findall(r"([\d.]+) us", latency.stdout))
-    sizes = [f"zeros:{size}" for size in _sizes(step)]
-    ran = machine.run(["fauxdna-probe", "run", "-n", str(RUNS), "/mnt/work/model.elf", *sizes])
+    zeros = [f"zeros:{size}" for size in sizes(step)]
+    ran = machine.run(["fauxdna-probe", "run", "-n", str(RUNS), "/mnt/work/model.elf", *zeros])
     _check(ran.status, ran.stderr)
     (model_ms,) = map(float, re.findall(r"([\d.]+) ms", ran.stdout))
     return {"doorbell_to_wait_us": wait_us, "doorbell_to_polled_us": polled_us, "model_ms": model_ms}
@@ -110,33 +109,6 @@ def _vf_ms(machine: Machine) -> float:
         idle = timed(f"cat {_PF}/sriov_numvfs")
         rounds.append((timed(f"echo {VF_MANY} > {_PF}/sriov_numvfs") - idle - SRIOV_WAIT_S) * 1e3 / VF_MANY)
     return statistics.median(rounds)
-
-
-def _outside(progress: Callable[[str], None]) -> tuple[ArrayStep, float]:
-    """The model's one step, and its median time in this process."""
-    import numpy as np
-
-    from .. import open as open_npu
-    from ..artifact.program import ArrayStep
-    from ..compiler import compile as compile_model
-    from ..demo.small import graph
-
-    progress("the model outside")
-    program = compile_model(graph(SHAPE, CHANNELS), columns=1, strict=True)
-    (step,) = program.steps
-    assert isinstance(step, ArrayStep)
-    with open_npu() as npu, npu.context(program) as context:
-        times = []
-        for _ in range(RUNS):
-            context.run({"x": np.zeros(SHAPE, np.float32)})
-            times.append(context.report.steps[0].wall_ms)
-    return step, statistics.median(times)
-
-
-def _sizes(step: ArrayStep) -> tuple[int, int, int]:
-    """Bytes of the kernel's arguments: float32 input and output, and the workspace."""
-    _, channels, height, width = SHAPE
-    return 4 * channels * height * width, 4 * CHANNELS * height * width, max(step.workspace, 1)
 
 
 def _check(status: int, message: str) -> None:

@@ -1,9 +1,10 @@
-// Times an empty command through XRT: exec_xrt ELF COMMANDS. Prints one JSON object, in nanoseconds.
+// Times a command through XRT: exec_xrt ELF COMMANDS BYTES... (of each argument). Prints one JSON object, in nanoseconds.
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
 #include <exception>
+#include <string>
 #include <vector>
 
 #include <xrt/experimental/xrt_elf.h>
@@ -30,15 +31,15 @@ static long median(xrt::run& run, int commands, Wait wait)
 
 int main(int count, char* values[])
 try {
-    if (count != 3)
+    if (count < 4)
         return 2;
     const int commands = std::atoi(values[2]);
     xrt::device device{0};
     xrt::hw_context context{device, xrt::elf{values[1]}};
     xrt::ext::kernel kernel{context, "DPU:inst0"};
     xrt::run run{kernel};
-    // A kernel of no arguments has no ELF that XRT takes; this one does not look at its own.
-    run.set_arg(0, xrt::bo{xrt::ext::bo{device, 4096}});
+    for (int index = 3; index < count; ++index)
+        run.set_arg(index - 3, xrt::bo{xrt::ext::bo{device, std::stoul(values[index])}});
     const auto polled = median(run, commands, [&] {
         for (;;) {
             const auto state = run.state();
