@@ -11,9 +11,11 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import count
+from typing import cast
 
 from _patience import PATIENCE
 
+from fauxdna._core import Call
 from fauxdna.abi import drm, uapi
 from fauxdna.abi._declare import Record
 from fauxdna.abi.uapi_next import Level
@@ -133,7 +135,7 @@ class Program:
     def start(self, request: int, address: int) -> FakeCall:
         """Begins an ioctl on an argument at ``address``."""
         call = self.sandbox.door(self.node, self.client, request, address)
-        self.sandbox.service.call(call)
+        self.sandbox.service.call(cast("Call", call))
         return call
 
     def raw(self, request: int, argument: bytes) -> tuple[int, bytes]:

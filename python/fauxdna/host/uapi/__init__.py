@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from ._call import Call
 from ._hub import Hub
 from .service import OpenNode, Service
 
-__all__ = ["Call", "Hub", "OpenNode", "Service"]
+__all__ = ["Hub", "OpenNode", "Service"]

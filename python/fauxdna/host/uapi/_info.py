@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import threading
 import time
 from typing import Final
 
@@ -89,7 +88,8 @@ def _firmware_data(request: Request, param: NextArray) -> bool | None:
     question = request.read(fields.buffer + max(0, size - layout.size) & ADDRESS_MASK, min(size, layout.size), "buffer")
     if _deliver(request, param, size, question) or not watches(question):
         return None
-    threading.Thread(target=_watch, args=(request, param, size, question), daemon=True, name="firmware-data").start()
+    request.file.node.run(lambda: _watch(request, param, size, question))
+    request.call.interruptible()
     return True
 
 
@@ -105,7 +105,7 @@ def _deliver(request: Request, param: NextArray, size: int, question: bytes) -> 
 def _watch(request: Request, param: NextArray, size: int, question: bytes) -> None:
     error = 0
     try:
-        while request.call.alive and not _deliver(request, param, size, question):
+        while request.call.alive and not request.file.closing and not _deliver(request, param, size, question):
             time.sleep(_POLL_S)
     except OSError as refused:
         error = refused.errno or errno.EIO

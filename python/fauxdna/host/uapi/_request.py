@@ -6,10 +6,9 @@ import errno
 import struct
 from typing import TYPE_CHECKING, Final
 
+from fauxdna._core import Call
 from fauxdna.abi._declare import Record, Struct
 from fauxdna.errors import InvalidArgument
-
-from ._call import Call
 
 if TYPE_CHECKING:
     from ._file import OpenFile

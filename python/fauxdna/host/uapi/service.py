@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Final
 
-from fauxdna._core import Completions
+from fauxdna._core import Call, Completions
 from fauxdna.abi import drm
 from fauxdna.abi.uapi_next import Level
 from fauxdna.accel.local import LocalFile
@@ -18,7 +18,6 @@ from fauxdna.driver import BackingStore
 from fauxdna.errors import FauxdnaError
 
 from . import _bo, _drm, _hwctx, _info, _prime, _syncobj_ioctls
-from ._call import Call
 from ._file import Door, Node, OpenFile, Watcher
 from ._hub import Hub
 from ._processes import LinuxCapability, capable, owner
