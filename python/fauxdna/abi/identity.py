@@ -24,6 +24,10 @@ VF_STRIDE = 1
 """VF n (from 0) has the PF's routing id + FIRST_VF_OFFSET + n * VF_STRIDE (chosen)."""
 
 
+NPU_VERSION = (1, 1, 0, 1)
+"""Major, minor, patch, build of this package's own management firmware, which a die runs unless it is given another."""
+
+
 def routing_id(bdf: str) -> int:
     """``bus << 8 | device << 3 | function`` of a name such as ``0000:05:00.0``; ``ValueError`` if it is none."""
     try:

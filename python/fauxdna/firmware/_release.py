@@ -9,6 +9,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from fauxdna.abi import array, bars, pci
 from fauxdna.abi import firmware as abi
 from fauxdna.abi.firmware import FirmwareKind, NpuFeature
+from fauxdna.abi.identity import NPU_VERSION
 from fauxdna.abi.protocols import NEWEST
 
 from ._container import Image, build, verify
@@ -16,8 +17,6 @@ from ._keys import development_key, development_public_key, load_private_key, lo
 
 RELEASE = (NEWEST.major, NEWEST.minor)
 """The mailbox protocol of the release; drivers of an earlier minor version are served as well."""
-NPU_VERSION = (1, 1, 0, 1)
-"""Major, minor, patch, build of the management firmware."""
 CERT_VERSION = (1, 0, 0, 1)
 """Major, minor, hotfix, build of the micro-controllers' firmware."""
 

@@ -227,9 +227,10 @@ class Server:
             peer.level = str(request.get("uapi"))
             self._daemon.release(peer.offered)
             peer.offered = []
+            level = Level(peer.level) if peer.level in set(Level) else Level.LINUX_7_2
             functions = self._daemon.offer([bool(kind) for kind in kinds])
             peer.offered = [function.name for function in functions]
-            return {"nodes": [{"bdf": function.name, "attributes": function.attributes()} for function in functions]}
+            return {"nodes": [{"bdf": function.name, "attributes": function.attributes(level)} for function in functions]}
         if isinstance(names, list) and descriptors and names == peer.offered:
             self._daemon.take(descriptors[0], descriptors[1:], names, peer.level, str(request.get("run")))
             self._daemon.release(peer.offered)

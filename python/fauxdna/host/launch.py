@@ -68,7 +68,7 @@ def _become(options: Options) -> NoReturn:
         )
     environment = _environment()
     link, nodes = _private(options) if options.die is None else _shared(options)
-    tree = sysfs.Tree()
+    tree = sysfs.Tree(options.uapi)
     for node in nodes:
         tree.add(node["bdf"], node["attributes"])
     _sandbox.enter()
@@ -108,9 +108,9 @@ def _private(options: Options) -> tuple[socket.socket, list[Node]]:
     nodes: list[Node] = []
     for pf in dies:
         numbers = iter(range(vfs))
-        nodes += [
-            {"bdf": pf if is_pf else vf_bdf(pf, next(numbers)), "attributes": sysfs.predicted(is_pf, vfs)} for is_pf in kinds
-        ]
+        for is_pf in kinds:
+            bdf = pf if is_pf else vf_bdf(pf, next(numbers))
+            nodes.append({"bdf": bdf, "attributes": sysfs.predicted(is_pf, vfs, options.uapi)})
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     settings = {"dies": dies, "vfs": vfs, "pace": options.pace, "uapi": options.uapi, "stderr": _identity(2)}
     log = os.devnull if options.log is None else options.log

@@ -8,12 +8,14 @@ from __future__ import annotations
 import os
 import struct
 
+from fauxdna import __version__
 from fauxdna.abi.identity import (
     CLASS_SIGNAL_PROCESSING,
     DEVICE_PF,
     DEVICE_TYPE_PF,
     DEVICE_TYPE_UMQ,
     DEVICE_VF,
+    NPU_VERSION,
     REVISION,
     TOTAL_VFS,
     VBNV_PF,
@@ -27,10 +29,14 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 DRIVER = "amdxdna"
+DRIVER_VERSION = "0.10.0"
+"""Of Linux 7.2's driver, as in DRM_IOCTL_VERSION."""
+LINUX_7_2 = "7.2"
 OPENED = {
     "bus": {"pci": {"devices": {}, "drivers": {DRIVER: None}}},
     "class": {"accel": None},
     "devices": {},
+    "module": {DRIVER: None},
     "dev": {"char": {}},
 }
 """Directories of /sys that get entries of ours beside the machine's; those with None show ours alone."""
@@ -38,12 +44,13 @@ _RESOURCES = 13
 """Lines of ``resource`` for a function with SR-IOV: 6 BARs, the ROM, 6 BARs of its VFs (``drivers/pci/pci-sysfs.c``)."""
 
 
-def predicted(is_pf: bool, vfs: int) -> dict[str, str]:
+def predicted(is_pf: bool, vfs: int, level: str) -> dict[str, str]:
     """Attributes of a function of a die that is only starting: what its driver will say. ``vfs`` counts those of its PF."""
     attributes = {
         "device_type": str(DEVICE_TYPE_PF if is_pf else DEVICE_TYPE_UMQ),
         "vbnv": VBNV_PF if is_pf else VBNV_VF,
-        "fw_version": "0.0.0.0",
+        # Linux 7.2 does not ask firmware.
+        "fw_version": "0.0.0.0" if level == LINUX_7_2 else ".".join(map(str, NPU_VERSION)),
         "vendor": f"{VENDOR_AMD:#06x}",
         "device": f"{DEVICE_PF if is_pf else DEVICE_VF:#06x}",
         "revision": f"{REVISION:#04x}",
@@ -68,9 +75,12 @@ def free_bus(taken: int = 0) -> str:
 class Tree:
     """Files and links to be made in /sys."""
 
-    def __init__(self) -> None:
+    def __init__(self, level: str) -> None:
         self.files: dict[str, bytes] = {}
         """Contents by path."""
+        if level != LINUX_7_2:
+            # XRT shows the first word as the driver's version, and the kernel's release where there is none, as with Linux 7.2.
+            self.files[f"/sys/module/{DRIVER}/version"] = f"{DRIVER_VERSION},fauxdna-{__version__}\n".encode()
         self.links: dict[str, str] = {}
         """Targets by path, both absolute; written as relative links, as the kernel's are."""
         self._nodes = 0

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from _sandboxed import Runner
 
+from fauxdna.abi.uapi_next import Level
 from fauxdna.host import sysfs
 from fauxdna.host.dies import bring_up
 
@@ -64,7 +65,19 @@ def test_attributes_are_the_drivers() -> None:
     """The launcher writes them before the die is up: it has to know what the driver will say."""
     with bring_up("0000:05:00.0", vfs=3) as machine:
         for name, function in machine.nodes.items():
-            assert sysfs.predicted(name.endswith(".0"), 3) == function.attributes()
+            for level in Level:
+                assert sysfs.predicted(name.endswith(".0"), 3, level) == function.attributes(level)
+
+
+def test_versions_are_those_of_driver_and_firmware(runner: Runner) -> None:
+    """At level 7.2 the module has no version, and sysfs shows no firmware's: Linux 7.2 declares none and asks for none."""
+    script = "cat /sys/bus/pci/devices/*/fw_version /sys/module/amdxdna/version; ls -d /sys/module/[a-z]*"
+    done = runner.run("--", "sh", "-c", script)
+    firmware, driver, *modules = done.stdout.splitlines()
+    # The default images' manifest, and what DRM_IOCTL_VERSION says.
+    assert (firmware, driver.split(",")[0]) == ("1.1.0.1", "0.10.0")
+    assert {f"/sys/module/{name}" for name in os.listdir("/sys/module") if name[0].islower()} <= set(modules)
+    assert runner.run("--uapi", "7.2", "--", "sh", "-c", script).stdout.splitlines()[0] == "0.0.0.0"
 
 
 def test_several_npus_have_buses_of_their_own(runner: Runner) -> None:
