@@ -32,6 +32,8 @@ subprocess.run(["xrt-smi", "examine", "-r", "aie-partitions", "-f", "JSON", "-o"
 def test_examine_finds_the_npu(xrt: Xrt) -> None:
     text = xrt.run("xrt-smi", "examine").stdout
     assert f"|[{BDF}]  |RyzenAI-npu3-vf  |aie4" in text
+    # The driver is not the kernel's, and says so; its number is that of Linux 7.2's.
+    assert re.search(r"amdxdna Version +: 0\.10\.0, fauxdna-", text)
 
 
 def test_examine_gives_all_reports(xrt: Xrt) -> None:
