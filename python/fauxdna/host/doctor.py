@@ -18,7 +18,7 @@ _PYTHON: Final = (3, 11)
 _QEMU: Final = (10, 1)
 """The first with vfio-user-pci."""
 _PROBES: Final = {
-    "private /dev and /sys": "from fauxdna.host import _sandbox, sysfs; _sandbox.enter(); _sandbox.furnish(1, sysfs.Tree('next'))",
+    "private /dev and /sys": "from fauxdna.host import _sandbox, sysfs; _sandbox.enter(); _sandbox.furnish(1, sysfs.Tree(''))",
     "seccomp notification": "from fauxdna.host._filter import install_filter; install_filter()",
 }
 _SAYS: Final = """
