@@ -79,7 +79,7 @@ def test_a_standard_descriptor_may_be_closed(descriptor: int) -> None:
     done = subprocess.run(
         ["sh", "-c", close, "sh", sys.executable, "-m", "fauxdna", "info", "--json"],
         capture_output=True,
-        timeout=120,
+        timeout=600,
         check=False,
     )
     assert (done.returncode, done.stderr) == (0, b"")

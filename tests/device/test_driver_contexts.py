@@ -11,10 +11,10 @@ from collections.abc import Callable
 
 import pytest
 from _doors import HandMadeQueue
-from _patience import PATIENCE, PATIENCE_MS
+from _patience import PATIENCE, PATIENCE_MS, eventually
 
 from fauxdna.abi.host_queue import CompletionState
-from fauxdna.abi.uapi import QUERY_AIE_METADATA, BoType, InfoParam, Priority
+from fauxdna.abi.uapi import QUERY_AIE_METADATA, BoType, DeviceType, InfoParam, Priority
 from fauxdna.accel import AccelFile, Qos
 from fauxdna.accel.machine import Machine
 from fauxdna.errors import DeviceTimeout, FauxdnaError
@@ -164,7 +164,7 @@ def test_closing_a_file_ends_its_contexts(host: Machine) -> None:
         assert caught.value.errno == errno.EINVAL
 
 
-def test_destroying_a_context_waits_for_the_waits_of_its_file(file: AccelFile) -> None:
+def test_destroying_a_context_waits_for_the_waits_of_its_file(host: Machine, file: AccelFile) -> None:
     """``amdxdna_hwctx_destroy_rcu``; what the kernel does is seen in ``tests/system/guest/test_destroy_linux.py``."""
     queue, other = HandMadeQueue(file, padded=False, tiles=4), HandMadeQueue(file, padded=False, tiles=4)
     ends: list[str] = []
@@ -179,17 +179,21 @@ def test_destroying_a_context_waits_for_the_waits_of_its_file(file: AccelFile) -
 
     waiter, destroyer = threading.Thread(target=wait), threading.Thread(target=destroy)
     waiter.start()
-    # Nothing tells from outside when the wait has begun.
-    time.sleep(0.05)
+    # The file as the driver has it, whatever the door.
+    (client,) = host.find(DeviceType.UMQ).clients
+    assert eventually(lambda: client.waited_for(client.context(other.handle)))
     destroyer.start()
-    destroyer.join(0.1)
+
+    def wait_for_the_destroyed() -> int:
+        with pytest.raises(FauxdnaError) as caught:
+            file.wait_cmd(queue.handle, 0, 1)
+        return caught.value.errno
+
+    assert eventually(lambda: wait_for_the_destroyed() == errno.EINVAL), "the handle is gone already"
     assert destroyer.is_alive()
-    with pytest.raises(FauxdnaError) as caught:
-        file.wait_cmd(queue.handle, 0, 0)
-    assert caught.value.errno == errno.EINVAL, "the handle is gone already"
     other.put()
     for thread in (waiter, destroyer):
-        thread.join(20)
+        thread.join(PATIENCE)
     assert sorted(ends) == ["destroyed", "waited"]
 
 
@@ -198,17 +202,21 @@ def test_ctrl_c_ends_a_destruction_that_waits(host: Machine) -> None:
         queue = HandMadeQueue(file, padded=False)
         waiter = threading.Thread(target=file.wait_cmd, args=(queue.handle, 0, 0))
         waiter.start()
-        while not file.waited_for(file.context(queue.handle)):
-            time.sleep(0.001)
+        assert eventually(lambda: file.waited_for(file.context(queue.handle)))
         timer = threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGINT))
-        timer.start()
-        with pytest.raises(KeyboardInterrupt):
+
+        def destroy() -> None:
+            # Inside, however long it takes until the destruction begins.
+            timer.start()
             file.destroy_hwctx(queue.handle)
+
+        with pytest.raises(KeyboardInterrupt):
+            destroy()
         timer.join()
         # It is as it was.
         queue.put()
-        waiter.join(20)
-        file.wait_cmd(queue.handle, queue.put(), 5000)
+        waiter.join(PATIENCE)
+        file.wait_cmd(queue.handle, queue.put(), PATIENCE_MS)
         file.destroy_hwctx(queue.handle)
 
 

@@ -45,6 +45,6 @@ def compiled(folder: Path) -> Path:
                 *(str(Path(__file__).with_name("destroy.c")), *(str(sources / name) for name in _DRIVER)),
             ],
             check=True,
-            timeout=120,
+            timeout=600,
         )
     return program

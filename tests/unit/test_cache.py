@@ -85,5 +85,5 @@ def test_who_waits_is_told_so(tmp_path: Path) -> None:
     with locked(tmp_path / "lock", pytest.fail):
         thread = threading.Thread(target=second)
         thread.start()
-        assert waits.wait(30)
+        assert waits.wait(PATIENCE)
     thread.join()
