@@ -7,6 +7,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from fauxdna.abi import uapi_next
+from fauxdna.abi.uapi import ArrayParam
 
 from ...errors import InvalidArgument, Unsupported
 from . import contexts, device, streams, tiles
@@ -16,8 +17,11 @@ from .tiles import aie_status
 if TYPE_CHECKING:
     from ..client import Client
 
-__all__ = ["aie_status", "firmware_data", "get_array", "get_info", "set_state", "watches"]
+__all__ = ["aie_status", "check_shape", "firmware_data", "get_array", "get_info", "set_state", "watches"]
 
+_WORD: Final = 0xFFFF_FFFF
+_ANY_SIZE: Final = (ArrayParam.LAST_ASYNC_ERROR, ArrayParam.BO_USAGE)
+"""Arrays whose element size AMD's driver does not limit."""
 _INFO: Final = device.INFO | contexts.INFO
 _ARRAYS: Final = contexts.ARRAYS | tiles.ARRAYS | streams.ARRAYS
 _STATES: Final = device.STATES | tiles.STATES | streams.STATES
@@ -48,12 +52,19 @@ def get_array(client: Client, param: int, element_size: int, count: int, data: b
     query = _ARRAYS.get(param)
     if query is None:
         raise Unsupported(f"GET_ARRAY {param} of {client.function.name}: an AIE4 function has no such thing", "leave it out")
-    if not 0 < count <= uapi_next.MAX_ELEMENTS or not 0 < element_size <= uapi_next.MAX_ELEMENT_SIZE:
+    check_shape(param, element_size, count)
+    return query(client, element_size, count, data)
+
+
+def check_shape(param: int, element_size: int, count: int) -> None:
+    """``EINVAL`` for arrays that GET_ARRAY does not give, whatever is asked for."""
+    if not 0 < count <= uapi_next.MAX_ELEMENTS or not 0 < element_size <= (
+        _WORD if param in _ANY_SIZE else uapi_next.MAX_ELEMENT_SIZE
+    ):
         raise InvalidArgument(
             f"GET_ARRAY of {count} elements of {element_size} bytes",
             f"ask for 1 to {uapi_next.MAX_ELEMENTS} of at most {uapi_next.MAX_ELEMENT_SIZE} bytes",
         )
-    return query(client, element_size, count, data)
 
 
 def set_state(client: Client, param: int, data: bytes) -> None:

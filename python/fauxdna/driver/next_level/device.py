@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
@@ -12,7 +13,7 @@ from fauxdna.abi.messages_5_24 import RuntimeConfig, TelemetryType
 from fauxdna.abi.uapi import InfoParam, PowerMode, SensorType, StateParam
 from fauxdna.abi.uapi_next import NextInfo
 
-from ...errors import BufferTooSmall, Busy, InvalidArgument
+from ...errors import BufferTooSmall, Busy, InvalidArgument, OutOfSpace
 from ._common import contexts_of, each, text_of, vf_of
 
 if TYPE_CHECKING:
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
 _MACS_PER_COLUMN: Final = 4096
 """Of AMD's TOPS: ``4096 * columns * H clock in MHz / 1000000`` (``AIE4_DPM_TOPS``)."""
+_ALLOCATION_MOST: Final = 4 << 20
+"""Memory in one piece that Linux gives a driver."""
 _STATE_SIZE: Final = uapi.ATTRIBUTE_STATE.size
 
 
@@ -78,13 +81,15 @@ def _telemetry(client: Client, size: int, data: bytes) -> bytes:
     kind = int.from_bytes(data[:4], "little")
     if size < firmware.TELEMETRY_MINIMUM:
         raise BufferTooSmall(f"telemetry into {size} bytes", needed=firmware.TELEMETRY_MINIMUM)
+    if size > _ALLOCATION_MOST:
+        raise OutOfSpace(f"telemetry into {size} bytes", f"give at most {_ALLOCATION_MOST}", errno=errno.ENOMEM)
     if kind not in set(TelemetryType):
         raise InvalidArgument(f"telemetry type {kind}", "ask for 0 or 1")
     function = client.function
     with function.memory.driver_memory(firmware.TELEMETRY_MINIMUM, function.store) as (backing, address):
         function.ask("GET_TELEMETRY", type=kind, buf_addr=address, buf_size=backing.length)
         counters = firmware.TELEMETRY.unpack(os.pread(backing.fd, firmware.TELEMETRY.size, backing.offset))
-    return uapi_next.NEXT_TELEMETRY.pack(**counters).ljust(firmware.TELEMETRY_MINIMUM, b"\0")
+    return uapi_next.NEXT_TELEMETRY.pack(**counters).ljust(size, b"\0")
 
 
 def _force_preempt(client: Client, _size: int, _data: bytes) -> bytes:

@@ -6,22 +6,34 @@ import errno
 import time
 from typing import Final
 
-from fauxdna.abi import uapi
-from fauxdna.abi.uapi import ArrayParam, InfoParam, Ioctl
-from fauxdna.abi.uapi_next import FW_DATA, NextArray
-from fauxdna.driver.next_level import watches
+from fauxdna.abi import uapi, uapi_next
+from fauxdna.abi.uapi import ArrayParam, InfoParam, Ioctl, StateParam
+from fauxdna.abi.uapi_next import FW_DATA, NextArray, NextInfo, NextState
+from fauxdna.driver.next_level import check_shape, watches
 from fauxdna.errors import BufferTooSmall, InvalidArgument, OutOfSpace
 
-from ._request import ADDRESS_MASK, Request
+from ._request import ADDRESS_MASK, Request, must_be_accessible
 from ._table import Entry, Permission
 
 _COUNTED: Final = frozenset({InfoParam.SENSORS, InfoParam.HW_CONTEXTS})
 """Answers of varying length, which ``buffer_size`` tells."""
 _ASKED_IN_ARRAY: Final = frozenset({ArrayParam.BO_USAGE, *NextArray})
 """Arrays whose first element says what is asked for."""
+_SERVED: Final = frozenset({*InfoParam, *NextInfo}) - {InfoParam.AIE_STATUS}
+_CHECKED_ARRAYS: Final = frozenset({ArrayParam.HW_CONTEXT_ALL, *NextArray})
+"""Arrays whose whole buffer the driver looks at before it does anything."""
 _QUESTION_MOST: Final = 4096
 _POLL_S: Final = 0.01
 """``AMDXDNA_DPT_POLL_INTERVAL_MS``."""
+_TYPE_SIZE: Final = 4
+_STATE_SIZES: Final[dict[int, int]] = {
+    StateParam.POWER_MODE: uapi.SET_POWER_MODE.size,
+    StateParam.FORCE_PREEMPT: uapi.ATTRIBUTE_STATE.size,
+    NextState.FW_LOG: uapi_next.SET_FW_STATE.size,
+    NextState.FW_TRACE: uapi_next.SET_FW_STATE.size,
+}
+"""Bytes that are looked at, however many are given."""
+_EXACT: Final = (NextState.FW_LOG, NextState.FW_TRACE)
 _STATE_MOST: Final = 4 << 20
 """``kmalloc``'s limit."""
 
@@ -34,8 +46,11 @@ def get_info(request: Request) -> None:
         _aie_status(request)
         return
     held = b""
+    if file.next and param in _SERVED and param != InfoParam.SENSORS:
+        must_be_accessible(request, fields.buffer, size)
     if file.next and param == InfoParam.TELEMETRY:
-        held = request.read(fields.buffer, min(size, uapi.QUERY_TELEMETRY_HEADER.size), "buffer")
+        # The type, whatever the size says of the buffer.
+        held = request.read(fields.buffer, _TYPE_SIZE, "buffer")
     try:
         data = file.local.get_info(param, size, held)
     except BufferTooSmall as error:
@@ -50,6 +65,7 @@ def get_info(request: Request) -> None:
 def _aie_status(request: Request) -> None:
     """The buffer names another one, for the columns' status."""
     fields, layout = request.fields, uapi.QUERY_AIE_STATUS
+    must_be_accessible(request, fields.buffer, fields.buffer_size)
     held = request.read(fields.buffer, min(fields.buffer_size, layout.size), "buffer")
     query = layout.unpack(held.ljust(layout.size, b"\0"))
     data, columns = request.file.local.aie_status(query.buffer_size)
@@ -67,6 +83,9 @@ def get_array(request: Request) -> bool | None:
                 f"GET_ARRAY of {fields.num_element} elements of {fields.element_size} bytes (pad {fields.pad})",
                 "ask for at least one element and byte, with pad 0",
             )
+        if param in _CHECKED_ARRAYS:
+            check_shape(param, fields.element_size, fields.num_element)
+            must_be_accessible(request, fields.buffer, fields.element_size * fields.num_element)
         if param in (NextArray.FW_LOG, NextArray.FW_TRACE):
             return _firmware_data(request, NextArray(param))
         if param in _ASKED_IN_ARRAY:
@@ -117,9 +136,13 @@ def set_state(request: Request) -> None:
     fields, file = request.fields, request.file
     data = b""
     if file.next:
-        if fields.buffer_size > _STATE_MOST:
-            raise OutOfSpace(f"a state of {fields.buffer_size} bytes", f"give at most {_STATE_MOST}", errno=errno.ENOMEM)
-        data = request.read(fields.buffer, fields.buffer_size, "buffer")
+        must_be_accessible(request, fields.buffer, fields.buffer_size)
+        size = min(fields.buffer_size, _STATE_SIZES.get(fields.param, fields.buffer_size))
+        if size > _STATE_MOST:
+            raise OutOfSpace(f"a state of {size} bytes", f"give at most {_STATE_MOST}", errno=errno.ENOMEM)
+        # Of a state whose size has to be right, a wrong one is not read.
+        if fields.param not in _EXACT or size == uapi_next.SET_FW_STATE.size == fields.buffer_size:
+            data = request.read(fields.buffer, size, "buffer")
     file.local.set_state(fields.param, data)
 
 

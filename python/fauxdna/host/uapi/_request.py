@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from ._file import OpenFile
 
 ADDRESS_MASK: Final = (1 << 64) - 1
+_USER_END: Final = (1 << 47) - 4096
+"""``TASK_SIZE_MAX`` of x86-64."""
 _IN, _OUT = 1, 2
 _DIRECTION_SHIFT, _SIZE_SHIFT, _SIZE_MASK = 30, 16, 0x3FFF
 
@@ -26,6 +28,12 @@ def size_of(number: int) -> int:
 def fault(what: str, address: int, length: int, number: int = errno.EFAULT) -> InvalidArgument:
     """An address that the caller may not use."""
     return InvalidArgument(f"{what}: {length} bytes at {address:#x} can't be reached", "pass a valid pointer", errno=number)
+
+
+def must_be_accessible(request: Request, address: int, length: int) -> None:
+    """``access_ok``: ``EFAULT`` for what can't be a program's memory, mapped or not."""
+    if address + length > _USER_END:
+        raise fault(f"buffer of {request.name}", address, length)
 
 
 class Request:
