@@ -107,7 +107,11 @@ class LocalDie:
                 self._let_go,
             )
             self._slots[bdf] = slot
-            slot.plug()
+            try:
+                slot.plug()
+            except BaseException:
+                slot.close()
+                raise
             return slot
 
     def watch_vfs(self, callback: Callable[[int], None]) -> Callable[[], None]:

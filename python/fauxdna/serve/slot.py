@@ -7,7 +7,7 @@ import fcntl
 import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Final
 
 from fauxdna._core import AddressSpace, Interrupts
@@ -251,22 +251,25 @@ class Slot:
                 self._function.reset()
 
     def close(self) -> None:
-        """Gives the place back; its function is as if nobody had touched it. May be called twice."""
-        with self.lock:
+        """Gives the place back; its function is as if nobody had touched it. May be called twice.
+
+        What fails on the way keeps nothing else from being done, and is raised at the end.
+        """
+        with ExitStack() as last, self.lock, ExitStack() as first:
             if self._closed:
                 return
             self._closed = True
             self._plugged = False
             function, self._function = self._function, None
+            last.callback(self._on_close, self)
+            if self._physical is not None:
+                last.callback(self._physical.close)
+            last.callback(self.dma_unmap_all)
+            first.callback(os.close, self._sram)
+            for vector in self._eventfds:
+                first.callback(self._drop_eventfd, vector)
             if function is not None:
-                self._release(function)
-            for vector in list(self._eventfds):
-                self._drop_eventfd(vector)
-            os.close(self._sram)
-        self.dma_unmap_all()
-        if self._physical is not None:
-            self._physical.close()
-        self._on_close(self)
+                first.callback(self._release, function)
 
     @staticmethod
     def _release(function: Function) -> None:

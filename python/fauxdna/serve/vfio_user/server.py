@@ -235,8 +235,12 @@ class VfioUserServer:
             connection.close()
             return
         connection.setblocking(False)
+        try:
+            self._selector.register(connection, selectors.EVENT_READ)
+        except OSError:  # The system has no room for it (epoll_ctl: ENOSPC, ENOMEM).
+            connection.close()
+            return
         self._refused[connection] = time.monotonic() + _REFUSED_S
-        self._selector.register(connection, selectors.EVENT_READ)
         self._waker.send(b"\0")
 
     def _dismiss(self, connection: socket.socket) -> None:
@@ -263,17 +267,21 @@ class VfioUserServer:
         channel = Channel(connection)
         try:
             slot = self.die.hold(endpoint.vf)
-        except BusError as error:
+        except OSError as error:  # Taken, or this process has nothing left for it.
             connection.settimeout(_REFUSED_S)
             _refuse(channel, error.errno or errno.EIO)
         else:
-            session = Session(channel, slot, self.die.log.logger(slot.bdf, "vfio-user"))
+            log = self.die.log.logger(slot.bdf, "vfio-user")
+            session = Session(channel, slot, log)
             with self._lock:
                 endpoint.session, endpoint.slot = session, slot
             try:
                 session.run()
             finally:
-                slot.close()
+                try:
+                    slot.close()
+                except OSError as error:
+                    log.error(f"what a client left is not all cleaned up: {error.strerror or error}")
                 with self._lock:
                     endpoint.session = endpoint.slot = None
                     endpoint.done.add(session.statistics)
@@ -293,7 +301,11 @@ class VfioUserServer:
 
     def _notify(self, callback: Callable[[int], None]) -> None:
         while (count := self._events.get()) is not None:
-            callback(count)
+            try:
+                callback(count)
+            except Exception as error:  # A VMM's own code: what it raises must not keep later changes from it.
+                log = self.die.log.logger(self.die.functions()[0], "vfio-user")
+                log.error(f"on_vf_enable({count}) failed: {type(error).__name__}: {error}")
 
 
 def _bind(path: str) -> socket.socket:

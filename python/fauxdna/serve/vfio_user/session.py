@@ -93,9 +93,14 @@ class Session:
             if len(message.fds) > (abi.MAX_MSG_FDS if message.command in _TAKE_FDS else 0):
                 raise BusError(errno.EINVAL, f"{len(message.fds)} file descriptors")
             reply = handler(self, message)
-        except BusError as error:
+        except WireError:
+            raise
+        except OSError as error:
+            # A refusal (BusError), or something that the device needed and the system had not: the client gets that errno, and
+            # the connection goes on.
             self.statistics.errors += 1
-            self._log.warning(f"{name} refused ({errno.errorcode.get(error.errno or 0, error.errno)}): {error.strerror}")
+            text = f"{name} refused ({errno.errorcode.get(error.errno or 0, error.errno)}): {error.strerror or error}"
+            (self._log.warning if isinstance(error, BusError) else self._log.error)(text)
             message.close()
             self._channel.refuse(message, error.errno or errno.EIO)
             return self._agreement is not None
@@ -266,11 +271,11 @@ class Session:
             try:
                 for write in writes:
                     self._slot.region_write(*write)
-            except BusError as error:
+            except OSError as error:
                 if not replied:
                     raise
                 # The client has its answer; a second one would put it out of step.
-                self._log.error(f"a write that was answered failed: {error.strerror}")
+                self._log.error(f"a write that was answered failed: {error.strerror or error}")
             if replied:
                 self._acted_ns = time.perf_counter_ns() - started
         if not replied:
