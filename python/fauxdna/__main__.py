@@ -13,9 +13,10 @@ def main() -> None:
 
         options = quick(sys.argv[2:])
         if options is not None:
+            from ._root import find_root
             from .host.launch import launch
 
-            launch(options)
+            launch(options, find_root)
     from .cli import main as command_line
 
     command_line()

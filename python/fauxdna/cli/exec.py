@@ -11,7 +11,7 @@ import typer
 from ..host._options import LEVELS, NPUS_MAX, Options
 
 _EXAMPLE = """
-Example: fauxdna exec -- xrt-smi examine
+Examples: fauxdna exec -- xrt-smi examine; fauxdna exec --root trixie -- xrt-smi examine
 
 The program sees /dev/accel/accel0 and what XRT reads in /sys; everything else is as without fauxdna, pid, exit status, signals
 and debuggers too. Exit status 125: fauxdna failed; 126: the program can't be executed; 127: it is not there.
@@ -51,8 +51,12 @@ def execute(
         Path | None, typer.Option(help="Socket of fauxdna serve: share its die instead of starting one.", show_default=False)
     ] = None,
     root: Annotated[
-        Path | None,
-        typer.Option(help="A directory with another Linux system, whose programs and libraries are used.", show_default=False),
+        str | None,
+        typer.Option(
+            help="A directory with another Linux system, whose programs and libraries are used; 'trixie' is Debian's with XRT, "
+            "which is fetched.",
+            show_default=False,
+        ),
     ] = None,
     pace: Annotated[Pace, typer.Option(help="As fast as this machine can, or no faster than simulated time.")] = Pace.FAST,
     log: Annotated[
@@ -61,15 +65,17 @@ def execute(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print no warnings before the program starts.")] = False,
 ) -> None:
     """Run an unmodified program, such as one that uses XRT, on the NPU."""
+    from .._root import find_root
     from ..errors import InvalidArgument
     from ..host.launch import launch
 
     options = Options()
     options.program = program
     options.npus, options.functions, options.uapi, options.pace, options.quiet = npus, functions, uapi, pace, quiet
-    options.die, options.root, options.log = (None if path is None else str(path) for path in (die, root, log))
+    options.die, options.log = (None if path is None else str(path) for path in (die, log))
+    options.root = root
     try:
         options.check()
     except InvalidArgument as error:
         raise typer.BadParameter(f"{error.problem}; {error.remedy}") from None
-    launch(options)
+    launch(options, find_root)

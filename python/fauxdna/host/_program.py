@@ -49,7 +49,7 @@ def find(name: str, search: str) -> str:
     if name.startswith(("xrt-", "aiebu-")):
         remedy = (
             "XRT's tools are Debian's libxrt-utils and libxrt-utils-npu (trixie-backports); "
-            "a system that has them can be named: --root DIRECTORY"
+            "Debian 13 with them is fetched by --root trixie, another system is named by --root DIRECTORY"
         )
     raise CannotRun(f"there is no program {name}", remedy, errno=errno.ENOENT, status=NOT_FOUND)
 
@@ -86,7 +86,7 @@ def examine(path: str, *, glibc: str, library_path: str) -> list[str]:
     if glibc and newest > _version("GLIBC_" + glibc):
         raise CannotRun(
             f"{path} needs glibc {'.'.join(map(str, newest))}, and this system has {glibc}",
-            "run it in a newer system: --root DIRECTORY (./dev root makes one with XRT)",
+            "run it in a newer system: --root trixie (Debian 13 with XRT, which is fetched), or --root DIRECTORY",
             errno=errno.ENOEXEC,
         )
     folders = [*filter(None, library_path.split(":")), *own_path.replace("$ORIGIN", os.path.dirname(path)).split(":")]
@@ -110,7 +110,7 @@ def _xrt(path: str, needed: list[str], folders: list[str]) -> list[str]:
         if not there(name):
             raise CannotRun(
                 f"{path} needs XRT's {name}, which is not here",
-                "apt install libxrt2 libxrt-npu2 (Debian trixie-backports), or name a system that has it: --root DIRECTORY",
+                "apt install libxrt2 libxrt-npu2 (trixie-backports), or run it in Debian 13, which is fetched: --root trixie",
                 errno=errno.ENOENT,
                 status=NOT_FOUND,
             )

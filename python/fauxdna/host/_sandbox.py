@@ -94,7 +94,9 @@ def change_root(root: str) -> None:
     if root == "/":
         return
     if not os.path.isdir(f"{root}/usr"):
-        raise Unsupported(f"--root {root} is no Linux system: it has no /usr", "name a directory such as ./dev root makes")
+        raise Unsupported(
+            f"--root {root} is no Linux system: it has no /usr", "name a directory with a system, or trixie, which is fetched"
+        )
     try:
         place = os.getcwd()
     except FileNotFoundError:

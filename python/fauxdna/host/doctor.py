@@ -34,7 +34,7 @@ else:
     print("[]")
 """
 _LIBRARIES: Final = {"libxrt_coreutil.so.2": "libxrt2", "libxrt_driver_xdna.so.2": "libxrt-npu2"}
-_XRT_REMEDY: Final = "fauxdna exec --root DIRECTORY, with a directory that ./dev root makes; or Debian 13 with trixie-backports"
+_XRT_REMEDY: Final = "run programs in Debian 13, which is fetched: fauxdna exec --root trixie; or install it (trixie-backports)"
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,13 @@ def _xrt() -> Iterator[Check]:
         yield Check("XRT", tool, path is not None, path or "not here", _XRT_REMEDY)
     root = trixie_root()
     there = (root / "usr/bin/xrt-smi").exists()
-    yield Check("XRT", "trixie root", there, str(root) if there else "not here", "as root, with network: ./dev root")
+    yield Check(
+        "XRT",
+        "trixie root",
+        there,
+        str(root) if there else "not here",
+        "for C++ programs and system tests; as root, with network: ./dev root",
+    )
 
 
 def _guests() -> Iterator[Check]:

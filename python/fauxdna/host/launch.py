@@ -24,6 +24,7 @@ from ._program import NOT_EXECUTABLE, NOT_FOUND, CannotRun, examine, find
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import NoReturn, TypedDict
 
     class Node(TypedDict):
@@ -42,10 +43,13 @@ _MEMLOCK_ENOUGH = 256 << 20
 """Below this locked-memory limit XRT programs are warned: it locks every buffer, and 3 columns' scratch pads alone are 9 MiB."""
 
 
-def launch(options: Options) -> NoReturn:
-    """Runs the program in place of this process; on failure says why and exits with 125, 126 or 127."""
+def launch(options: Options, find_root: Callable[[str], str] = str) -> NoReturn:
+    """Runs the program in place of this process; on failure says why and exits with 125, 126 or 127.
+
+    ``find_root`` gives the directory that ``options.root`` stands for.
+    """
     try:
-        _become(options)
+        _become(options, find_root)
     except FauxdnaError as error:
         print(f"fauxdna: {error}", file=sys.stderr)
         status = error.status if isinstance(error, CannotRun) else FAILED
@@ -58,7 +62,7 @@ def launch(options: Options) -> NoReturn:
     os._exit(status)
 
 
-def _become(options: Options) -> NoReturn:
+def _become(options: Options, find_root: Callable[[str], str]) -> NoReturn:
     options.check()
     if os.uname().machine != "x86_64":
         raise Unsupported(f"fauxdna exec on {os.uname().machine}", "run it on x86-64 Linux")
@@ -67,18 +71,19 @@ def _become(options: Options) -> NoReturn:
             "this is inside a fauxdna sandbox already: its NPU is /dev/accel/accel0", "start the program as it is, without exec"
         )
     environment = _environment()
+    root = None if options.root is None else find_root(options.root)
     link, nodes = _private(options) if options.die is None else _shared(options)
     tree = sysfs.Tree(options.uapi)
     for node in nodes:
         tree.add(node["bdf"], node["attributes"])
     _sandbox.enter()
-    if options.root is not None:
-        _sandbox.change_root(options.root)
+    if root is not None:
+        _sandbox.change_root(root)
         # What the other system has comes before what lies in this user's home.
         environment["PATH"] = f"{_SYSTEM_PATH}:{environment.get('PATH', '')}".rstrip(":")
     files = _sandbox.furnish(len(nodes), tree)
     path = find(options.program[0], environment.get("PATH", os.defpath))
-    glibc = "" if options.root else _glibc()
+    glibc = "" if root else _glibc()
     warnings = examine(path, glibc=glibc, library_path=environment.get("LD_LIBRARY_PATH", ""))
     warnings += _memory_lock()
     if not options.quiet:
