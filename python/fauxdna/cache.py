@@ -43,6 +43,7 @@ def made_once(target: Path, make: Callable[[Path], None], waiting: Callable[[], 
         part.chmod(0o755)
         try:
             make(part)
+            os.sync()  # So that a machine that loses its power has no folder of empty files.
             part.rename(target)
         except BaseException:
             shutil.rmtree(part, ignore_errors=True)
@@ -73,7 +74,7 @@ def _named_errors(folder: Path) -> Iterator[None]:
         raise
     except OSError as error:
         name = Path(error.filename or folder)
-        if not name.is_relative_to(cache_folder()):
+        if not name.is_relative_to(cache_folder()) and not cache_folder().is_relative_to(name):
             raise
         full = error.errno in (errno.ENOSPC, errno.EDQUOT)
         raise (OutOfSpace if full else FauxdnaError)(

@@ -7,13 +7,14 @@ import lzma
 import shutil
 import subprocess
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from fauxdna.errors import InvalidInput, NotFound
+from fauxdna.errors import InvalidInput, NotFound, OutOfSpace
 from fauxdna.vm import packages
 from fauxdna.vm.cpio import Cpio
-from fauxdna.vm.kernel import bzimage_release, uncompressed
+from fauxdna.vm.kernel import bzimage_release, stock_kernel, uncompressed
 from fauxdna.vm.modules import ModuleTree
 
 
@@ -114,3 +115,31 @@ def test_a_mirror_is_the_machines_own_or_named(monkeypatch: pytest.MonkeyPatch) 
         packages.debian_mirror()
     monkeypatch.setenv("FAUXDNA_DEBIAN_MIRROR", "http://named.test/debian/")
     assert packages.debian_mirror() == "http://named.test/debian/"
+
+
+def test_a_kernel_in_the_cache_that_is_damaged_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FAUXDNA_CACHE", str(tmp_path))
+    home = tmp_path / "vm" / "linux"
+    home.mkdir(parents=True)
+    told = f"{home} is damaged: .*; remove that folder, and it is fetched anew"
+    with pytest.raises(packages.PackageError, match=told.replace(".*", "it has no kernel")):
+        stock_kernel(print)
+    release = home / "usr" / "lib" / "modules" / "7.2.0"
+    release.mkdir(parents=True)
+    (release / "vmlinuz").touch()
+    with pytest.raises(packages.PackageError, match=told):
+        stock_kernel(print).modules.closure(["amdxdna"])
+    (release / "amdxdna.ko").touch()
+    with pytest.raises(packages.PackageError, match=told):
+        stock_kernel(print).modules.closure(["amdxdna"])
+
+
+def test_a_full_disk_is_found_before_apt_waits_for_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FAUXDNA_CACHE", str(tmp_path))
+    monkeypatch.setattr(packages.Packages, "_fresh", False)
+    monkeypatch.setattr(packages.Packages, "_configure", lambda self: None)
+    monkeypatch.setattr(packages, "KEYRING", tmp_path)
+    monkeypatch.setattr(shutil, "which", lambda name: name)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=20 << 20))
+    with pytest.raises(OutOfSpace, match="has 20 MiB left, and Debian's package lists need 160"):
+        packages.Packages(print).update()

@@ -15,7 +15,7 @@ from fauxdna.firmware import build_images
 
 from .cpio import Cpio
 from .modules import ModuleTree
-from .packages import WAITING, Packages, Progress
+from .packages import WAITING, Packages, Progress, damaged
 
 DRIVER: Final = "amdxdna"
 SHARE_MODULES: Final = ("9pnet_virtio", "9p")
@@ -40,7 +40,10 @@ def busybox(progress: Progress) -> Path:
 @cache
 def _applets(program: Path) -> tuple[str, ...]:
     """The names that busybox answers to, but for those that would hide a package manager's."""
-    names = subprocess.run([program, "--list"], capture_output=True, text=True, check=True).stdout.split()
+    try:
+        names = subprocess.run([program, "--list"], capture_output=True, text=True, check=True).stdout.split()
+    except (OSError, subprocess.CalledProcessError) as error:
+        raise damaged(program.parents[2], f"busybox does not run: {error}") from error
     return tuple(name for name in names if name not in ("busybox", "dpkg", "dpkg-deb", "rpm"))
 
 

@@ -18,7 +18,7 @@ from fauxdna.cache import cache_folder, made_once
 from fauxdna.errors import InvalidInput, NotFound
 
 from .modules import ModuleTree, decompress_zstd
-from .packages import WAITING, Packages, Progress
+from .packages import WAITING, Packages, Progress, damaged
 
 STOCK: Final = "stock"
 STOCK_SERIES: Final = (7, 2)
@@ -48,9 +48,11 @@ def stock_kernel(progress: Progress) -> Kernel:
     """Debian's newest Linux 7.2 (or, when the archive has left that behind, the oldest after it), fetched once."""
     folder = cache_folder() / "vm" / "linux"
     made_once(folder, lambda part: _fetch(part, progress), lambda: progress(WAITING))
-    (release,) = (path for path in (folder / "usr" / "lib" / "modules").iterdir())
-    image = release / VMLINUX
-    return Kernel(image if image.exists() else release / "vmlinuz", release.name, ModuleTree(release))
+    release = next(folder.glob("usr/lib/modules/*"), None)
+    image = next((path for name in (VMLINUX, "vmlinuz") if release and (path := release / name).exists()), None)
+    if release is None or image is None:
+        raise damaged(folder, "it has no kernel")
+    return Kernel(image, release.name, ModuleTree(release, damaged=lambda problem: damaged(folder, problem)))
 
 
 def own_kernel(image: Path, modules: Path | None, folder: Path) -> Kernel:

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Self
 
+from fauxdna.cache import cache_folder
 from fauxdna.errors import InvalidArgument, NotFound
 from fauxdna.serve import Fault, LocalDie
 
@@ -188,7 +189,7 @@ class Machine:
         return self.run(["dmesg"]).stdout
 
     def console_log(self) -> str:
-        """What the kernel printed to the console so far; still there when the guest has died."""
+        """What the kernel printed so far; still there when the guest has died."""
         log = self._folder / "console" if self._folder else None
         return log.read_text(errors="replace") if log and log.exists() else ""
 
@@ -265,7 +266,8 @@ class Machine:
         except Ended:
             raise self._died("the guest ended while it booted") from None
         except GuestTimeout as silent:
-            raise GuestTimeout(self._told(f"the guest does not come up in {settings.boot_seconds:g} s"), silent.remedy) from None
+            problem = f"the guest does not come up in {settings.boot_seconds:g} s"
+            raise GuestTimeout(problem, silent.remedy, log=self._printed()) from None
 
     def _initramfs(self, kernel: Kernel) -> bytes:
         settings = self.settings
@@ -327,14 +329,16 @@ class Machine:
             raise self._died(f"QEMU ended with status {status}")
 
     def _died(self, problem: str) -> GuestError:
-        return GuestDied(self._told(problem), "look at what it printed, or boot it with --dmesg for the whole log")
+        remedy = "look at what it printed, or boot it with --dmesg for the whole log"
+        if not self.console_log():
+            remedy = f"look at what QEMU printed; a damaged file in {cache_folder()} is fetched anew once its folder is removed"
+        return GuestDied(problem, remedy, log=self._printed())
 
-    def _told(self, problem: str) -> str:
-        """``problem``, with the end of what kernel and QEMU printed."""
+    def _printed(self) -> str:
+        """The end of what kernel and QEMU printed."""
         assert self._folder is not None
         said = (self._folder / "qemu").read_text(errors="replace").splitlines()
-        lines = [*self.console_log().splitlines()[-_LOG_LINES:], *said]
-        return "\n".join([f"{problem}:", *lines, ""]) if lines else problem
+        return "\n".join([*self.console_log().splitlines()[-_LOG_LINES:], *said])
 
 
 def _folder_for_sockets(cleanup: ExitStack) -> Path:

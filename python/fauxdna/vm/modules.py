@@ -12,7 +12,7 @@ import lzma
 import os
 import shutil
 import subprocess
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from elftools.common.exceptions import ELFError
@@ -24,10 +24,16 @@ _SUFFIXES = (".ko", ".ko.xz", ".ko.gz", ".ko.zst")
 
 
 class ModuleTree:
-    """Modules under a folder: ``/lib/modules/VERSION``, what ``make INSTALL_MOD_PATH=`` wrote, or a build tree."""
+    """Modules under a folder: ``/lib/modules/VERSION``, what ``make INSTALL_MOD_PATH=`` wrote, or a build tree.
 
-    def __init__(self, folder: Path | None) -> None:
+    Args:
+        folder: None if there are no modules.
+        damaged: What a module that is missing or no module is to be called, where it is not the user's.
+    """
+
+    def __init__(self, folder: Path | None, damaged: Callable[[str], Exception] | None = None) -> None:
         self.folder = folder
+        self._damaged = damaged
         self._paths: dict[str, Path] = {}
         self._builtin: set[str] = set()
         if folder is not None:
@@ -51,8 +57,11 @@ class ModuleTree:
             NotFound: one is neither there nor built in.
         """
         found: dict[str, tuple[bytes, tuple[str, ...]]] = {}
-        for name in names:
-            self._visit(_plain(name), found, ())
+        try:
+            for name in names:
+                self._visit(_plain(name), found, ())
+        except (InvalidInput, NotFound) as error:
+            raise error if self._damaged is None else self._damaged(error.problem) from error
         return found
 
     def release(self) -> str:

@@ -6,6 +6,7 @@ against ``debian-archive-keyring``.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
@@ -16,7 +17,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 
 from fauxdna.cache import cache_folder, locked
-from fauxdna.errors import FauxdnaError, NotFound
+from fauxdna.errors import FauxdnaError, NotFound, OutOfSpace
 
 Progress = Callable[[str], None]
 
@@ -24,6 +25,8 @@ KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 SUITES = ("trixie", "trixie-updates", "trixie-backports")
 PREFERRED = "trixie-backports"
 """Pinned by code name: with ``a=`` apt would take the release's own, older QEMU, which has no vfio-user-pci."""
+LISTS_SIZE = 160 << 20
+"""Of trixie and its backports, unpacked."""
 WAITING = "waiting for another process that fetches packages"
 VERSIONS_FILE = "packages.json"
 """In each folder made of packages: their versions by name."""
@@ -31,6 +34,11 @@ VERSIONS_FILE = "packages.json"
 
 class PackageError(FauxdnaError):
     """Packages could not be fetched or unpacked."""
+
+
+def damaged(folder: Path, problem: str) -> PackageError:
+    """A folder of the cache that is not what was fetched into it."""
+    return PackageError(f"{folder} is damaged: {problem}", "remove that folder, and it is fetched anew")
 
 
 class Packages:
@@ -57,6 +65,14 @@ class Packages:
             raise NotFound(f"{KEYRING} is missing, so Debian's signatures can't be checked", "install debian-archive-keyring")
         with self._locked():
             self._configure()
+            free = shutil.disk_usage(self._folder).free
+            if free < LISTS_SIZE:
+                # apt-get waits for ever where its lists find no room.
+                raise OutOfSpace(
+                    f"{self._folder} has {free >> 20} MiB left, and Debian's package lists need {LISTS_SIZE >> 20}",
+                    "make room there, or name another folder in FAUXDNA_CACHE",
+                    errno=errno.ENOSPC,
+                )
             self._progress("reading Debian's package lists")
             self._apt("apt-get", "-qq", "-o", "APT::Update::Error-Mode=any", "update")
         Packages._fresh = True

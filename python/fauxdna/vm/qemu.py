@@ -13,7 +13,7 @@ from typing import Final
 from fauxdna.cache import cache_folder, made_once
 from fauxdna.errors import NotFound
 
-from .packages import WAITING, Packages, Progress
+from .packages import WAITING, Packages, Progress, damaged
 
 PROGRAM: Final = "qemu-system-x86_64"
 NEEDED: Final = (10, 1)
@@ -60,9 +60,8 @@ def _fetched(progress: Progress) -> Qemu:
     root = made_once(cache_folder() / "vm" / "qemu", lambda part: _fetch(part, progress), lambda: progress(WAITING))
     libraries = root / _LIBRARIES
     # The folder's own loader: the machine's C library may be older than QEMU needs.
-    loader = next(
-        path for path in (root / "usr/lib64/ld-linux-x86-64.so.2", root / "lib64/ld-linux-x86-64.so.2") if path.exists()
-    )
+    loaders = [root / folder / "ld-linux-x86-64.so.2" for folder in ("usr/lib64", "lib64")]
+    loader = next((path for path in loaders if path.exists()), loaders[0])
     command = (
         str(loader),
         "--library-path",
@@ -72,7 +71,10 @@ def _fetched(progress: Progress) -> Qemu:
         *("-L", str(root / "usr/share/seabios")),
     )
     environment = {"QEMU_MODULE_DIR": str(libraries / "qemu")}
-    return Qemu(command, _version(command, environment), environment, confined=True)
+    version = _version(command, environment)
+    if version < NEEDED:
+        raise damaged(root, f"no QEMU from {'.'.join(map(str, NEEDED))} on runs there")
+    return Qemu(command, version, environment, confined=True)
 
 
 def _fetch(part: Path, progress: Progress) -> None:
