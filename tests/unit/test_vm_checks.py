@@ -26,13 +26,15 @@ class FakeBench:
     def inject(self) -> None:
         self.healed += 1
 
-    def log(self) -> list[str]:
+    def next_log(self) -> list[str]:
         return list(self._log)
 
 
 def judged(check: suite.Check, bench: FakeBench, monkeypatch: pytest.MonkeyPatch, *, good: bool) -> Case:
     monkeypatch.setattr(suite, "ON_GOOD_DEVICE", (check,) if good else ())
-    return suite._run(check, cast("Bench", bench))
+    case = Case("broken")
+    suite._run(check, cast("Bench", bench), case)
+    return case
 
 
 def fine(bench: Bench) -> dict[str, float]:
@@ -56,6 +58,8 @@ def test_a_check_that_fails_keeps_its_reason_and_faults_end(monkeypatch: pytest.
         (ERROR, True, True),
         (ERROR, False, False),
         (TRACE, False, True),
+        ("[ 9.2] DMAR: [DMA Write NO_PASID] Request device [00:05.1] fault addr 0x1000", False, True),
+        ("[ 9.3] INFO: task fauxdna-probe:77 blocked for more than 122 seconds.", False, True),
     ],
 )
 def test_the_log_is_judged(line: str, good: bool, fails: bool, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -97,7 +97,7 @@ def test_how_a_share_is_written(tmp_path: Path) -> None:
     assert _share(f"{tmp_path}:/data:ro") == Share(tmp_path, "/data", read_only=True)
 
 
-@pytest.mark.parametrize("text", ["", ":/x", "/tmp:x", "/tmp:/a:/b", "/tmp:/it's"])
+@pytest.mark.parametrize("text", ["", ":/x", "/tmp:x", "/tmp:/a:/b", "/tmp:/a/../dev"])
 def test_what_is_no_share(text: str) -> None:
     with pytest.raises(InvalidArgument, match="is no share"):
         _share(text)
@@ -124,3 +124,9 @@ def test_a_report_that_could_not_be_written_is_refused_at_once(tmp_path: Path) -
     _writable(tmp_path / "report.xml")
     with pytest.raises(InvalidArgument, match="can't be written"):
         _writable(tmp_path / "none" / "report.xml")
+
+
+@pytest.mark.parametrize("place", ["/", "/dev", "/proc/x", "//sys"])
+def test_a_share_hides_nothing_that_the_guest_lives_on(place: str) -> None:
+    with pytest.raises(InvalidArgument, match="is the guest's own; share it as /tmp:/mnt/NAME"):
+        _share(f"/tmp:{place}")

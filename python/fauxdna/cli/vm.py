@@ -9,7 +9,7 @@ import shlex
 import signal
 import sys
 import time
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -19,6 +19,7 @@ from ._output import JsonOption, Output
 if TYPE_CHECKING:
     from ..vm import Machine, Settings, Share
 
+_GUESTS_OWN = ("dev", "fauxdna", "proc", "run", "sys")
 _EXAMPLE = """
 Examples: fauxdna vm; fauxdna vm -- dmesg; fauxdna vm --kernel arch/x86/boot/bzImage --modules . --vfs 4 -- ls /dev/accel
 
@@ -245,8 +246,11 @@ def _share(text: str) -> Share:
     parts = parts[:-1] if read_only else parts
     folder = Path(parts[0]).resolve()
     place = parts[1] if len(parts) == 2 else f"/mnt/{folder.name}"
-    if not parts[0] or len(parts) > 2 or not place.startswith("/") or "'" in place or "\n" in place:
+    own = len(PurePosixPath(place).parts) < 2 or PurePosixPath(place).parts[1] in _GUESTS_OWN
+    if not parts[0] or len(parts) > 2 or not place.startswith("/") or "\n" in place or ".." in place.split("/"):
         raise InvalidArgument(f"'{text}' is no share", "write FOLDER, FOLDER:/PLACE or FOLDER:/PLACE:ro")
+    if own:
+        raise InvalidArgument(f"{place} is the guest's own", f"share it as {text.partition(':')[0]}:/mnt/NAME")
     return Share(folder, place, read_only)
 
 

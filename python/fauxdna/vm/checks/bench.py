@@ -17,8 +17,12 @@ VFS: Final = ("0000:00:05.1", "0000:00:05.2")
 DRIVER: Final = "/sys/bus/pci/drivers/amdxdna"
 SECONDS: Final = 120.0
 _LET_GO_SECONDS: Final = 5.0
-KERNEL_COMPLAINTS: Final = re.compile(r"WARNING: |BUG: |Oops|Call Trace|general protection|refcount_t:|possible .* deadlock")
-"""What no driver may cause, whatever a device does."""
+_HELD: Final = "/tmp/held"
+KERNEL_COMPLAINTS: Final = re.compile(
+    r"WARNING: |BUG: |kernel BUG at|Oops|Call Trace|general protection|refcount_t:|possible .* deadlock|UBSAN: "
+    r"|non-static key|blocked for more than|detected stall|ODEBUG: |DMA-API: |DMAR: \[DMA"
+)
+"""What no driver may cause, whatever a device does: also what lockdep, KASAN, UBSAN and other debugging options say."""
 DRIVER_COMPLAINTS: Final = re.compile(r"amdxdna .*(\*ERROR\*|failed|timeout|bad state)")
 """What a driver says when a device fails."""
 
@@ -34,7 +38,6 @@ class Bench:
         self.machine = machine
         self.divisor = divisor
         """Repetitions are divided by it."""
-        self._seen = 0
 
     @property
     def die(self) -> LocalDie:
@@ -47,10 +50,12 @@ class Bench:
         return self.machine.devices.server
 
     def log(self) -> list[str]:
-        """The kernel's log lines since the last call."""
-        lines = self.machine.dmesg().splitlines()
-        fresh, self._seen = lines[self._seen :], len(lines)
-        return fresh
+        """The kernel's log lines since the last :meth:`next_log`."""
+        return self.do("dmesg").splitlines()
+
+    def next_log(self) -> list[str]:
+        """The same; the log begins anew."""
+        return self.do("dmesg -c").splitlines()
 
     def try_(self, script: str, seconds: float = SECONDS) -> Completed:
         """Runs a script, however it ends."""
@@ -72,6 +77,16 @@ class Bench:
     def inject(self, *faults: str) -> None:
         """These faults from now on; none: all is well again."""
         self.die.inject(*map(Fault.parse, faults))
+
+    def hold(self) -> None:
+        """Keeps packets running on the first VF from now on; what its end was is for :meth:`held`."""
+        self.do(f"fauxdna-probe --node {VFS[0]} --timeout 1000 hold 30 > {_HELD} 2>&1 & sleep 1")
+        if not self.do(f"pidof fauxdna-probe || cat {_HELD}").strip().isdigit():
+            raise CheckFailed(f"packets do not run on {VFS[0]}: {self.do(f'cat {_HELD}')}")
+
+    def held(self) -> str:
+        """Waits until packets run no more; what the probe said of that."""
+        return self.do(f"while pidof fauxdna-probe > /dev/null; do sleep 0.1; done; cat {_HELD}")
 
     def set_vfs(self, count: int) -> None:
         """Through the PF's driver."""

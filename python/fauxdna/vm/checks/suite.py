@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Final
 
@@ -19,6 +20,8 @@ from .bench import DRIVER_COMPLAINTS, KERNEL_COMPLAINTS, VFS, Bench, CheckFailed
 from .report import Case, Report
 
 REBOOTS: Final = 20
+LOG_SIZE: Final = "log_buf_len=4M"
+"""No line of a check is overwritten before it is read."""
 Check = Callable[[Bench], Mapping[str, float] | None]
 
 ON_GOOD_DEVICE: Final[tuple[Check, ...]] = (
@@ -52,7 +55,8 @@ def run_checks(settings: Settings, progress: Progress, *, quick: bool = False) -
         progress: Told which check runs.
         quick: A tenth of the repetitions: a minute instead of six.
     """
-    settings = replace(settings, vfs=len(VFS), pf=True, console=False, verbose=True)
+    arguments = [*settings.kernel_arguments, LOG_SIZE]
+    settings = replace(settings, vfs=len(VFS), pf=True, console=False, verbose=True, kernel_arguments=arguments)
     report = Report("?")
     boot = Case("boot")
     began = time.monotonic()
@@ -68,16 +72,22 @@ def run_checks(settings: Settings, progress: Progress, *, quick: bool = False) -
         boot.seconds = time.monotonic() - began
         boot.failure = "; ".join(phases.problems)
         boot.figures = {f"{name}_s": seconds for name, (seconds, _) in phases.phases.items()}
-        boot.evidence = [line for line in bench.log() if "amdxdna" in line]
+        log = bench.next_log()
+        boot.evidence = [line for line in log if "amdxdna" in line]
+        bad = _complaints(itertools.dropwhile(lambda line: "amdxdna" not in line, log))
+        if bad and not boot.failure:
+            boot.failure = bad
         report.kernel = bench.do("uname -r").strip()
-        if boot.failure:
+        if phases.problems:
             return report  # Without nodes all else fails too, and says nothing.
         for check in (*ON_GOOD_DEVICE, *ON_BAD_DEVICE):
             progress(f"checking {_name(check)}")
-            report.cases.append(_run(check, bench))
+            case = Case(_name(check))
+            report.cases.append(case)
+            _run(check, bench, case)
     except FauxdnaError as error:
-        # The guest is gone, and with it what would have been checked.
-        report.cases.append(Case("guest", failure=str(error)))
+        # The guest is gone or hangs, and with it what would have been checked.
+        report.cases[-1].failure = str(error)
         return report
     finally:
         machine.close()
@@ -89,8 +99,7 @@ def _name(check: Check) -> str:
     return getattr(check, "__name__", "check")
 
 
-def _run(check: Check, bench: Bench) -> Case:
-    case = Case(_name(check))
+def _run(check: Check, bench: Bench, case: Case) -> None:
     began = time.monotonic()
     try:
         case.figures = dict(check(bench) or {})
@@ -98,14 +107,16 @@ def _run(check: Check, bench: Bench) -> Case:
         case.failure = str(failed)
     bench.inject()
     case.seconds = time.monotonic() - began
-    log = bench.log()
+    log = bench.next_log()
     case.evidence = [line for line in log if "amdxdna" in line or KERNEL_COMPLAINTS.search(line)]
-    bad = [line for line in log if KERNEL_COMPLAINTS.search(line)]
-    if check in ON_GOOD_DEVICE:
-        bad += [line for line in log if DRIVER_COMPLAINTS.search(line)]
-    if bad and not case.failure:
-        case.failure = "the kernel's log has complaints\n" + "\n".join(bad)
-    return case
+    case.failure = case.failure or _complaints(log, of_driver=check in ON_GOOD_DEVICE)
+
+
+def _complaints(log: Iterable[str], *, of_driver: bool = False) -> str:
+    """What is wrong with a log; "" if nothing."""
+    patterns = (KERNEL_COMPLAINTS, *([DRIVER_COMPLAINTS] if of_driver else []))
+    bad = [line for line in log if any(pattern.search(line) for pattern in patterns)]
+    return "\n".join(["the kernel's log has complaints", *bad]) if bad else ""
 
 
 def _reboots(settings: Settings, progress: Progress, count: int) -> Case:
