@@ -17,14 +17,21 @@ from _program import expected, program, sample
 
 COMMANDS = [
     ["run"],
+    ["exec"],
+    ["serve"],
+    ["doctor"],
     ["compile"],
     ["quantize"],
     ["disasm"],
     ["info"],
     ["bench"],
+    ["smi"],
+    ["smi", "set"],
+    ["demo"],
     ["demo", "ocr"],
     ["demo", "files"],
     ["demo", "speech"],
+    ["firmware"],
     ["firmware", "build"],
     ["firmware", "verify"],
 ]

@@ -34,6 +34,7 @@ app = typer.Typer(
     name="fauxdna",
     cls=Commands,
     help="An AMD AIE4 NPU in software: run, test and measure NPU programs without the chip.",
+    epilog="Begin with: fauxdna doctor; fauxdna demo ocr. Exit status 0: success; 1: an error that was named; 2: wrong usage.",
     no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,

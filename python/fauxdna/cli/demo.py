@@ -9,7 +9,9 @@ import typer
 
 from ._output import JsonOption, Output
 
-app = typer.Typer(help="Applications on real models: ocr, files, speech.", no_args_is_help=True)
+app = typer.Typer(
+    help="Applications on real models: ocr, files, speech.", no_args_is_help=True, epilog="Example: fauxdna demo ocr scan.png"
+)
 
 
 @app.command(epilog="Example: fauxdna demo ocr scan.png --output scan.read.png")

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from ..host._options import LEVELS, NPUS_MAX, Options
+from ._complete import dies, words
 
 _EXAMPLE = """
 Examples: fauxdna exec -- xrt-smi examine; fauxdna exec --root trixie -- xrt-smi examine
@@ -45,10 +46,15 @@ def register(app: typer.Typer) -> None:
 def execute(
     program: Annotated[list[str], typer.Argument(help="The program and its arguments.", metavar="PROGRAM")],
     npus: Annotated[int, typer.Option(min=1, max=NPUS_MAX, help="NPUs that the program sees.")] = 1,
-    functions: Annotated[str, typer.Option(help="Nodes of each NPU, in order, such as pf,vf=2.")] = "vf",
+    functions: Annotated[
+        str, typer.Option(help="Nodes of each NPU, in order, such as pf,vf=2.", autocompletion=words("vf", "pf", "pf,vf"))
+    ] = "vf",
     uapi: Annotated[Level, typer.Option(help="Linux 7.2's UAPI exactly, or with what XRT 2.25 asks beyond it.")] = Level.NEXT,
     die: Annotated[
-        Path | None, typer.Option(help="Socket of fauxdna serve: share its die instead of starting one.", show_default=False)
+        Path | None,
+        typer.Option(
+            help="Socket of fauxdna serve: share its die instead of starting one.", show_default=False, autocompletion=dies
+        ),
     ] = None,
     root: Annotated[
         str | None,

@@ -9,7 +9,9 @@ import typer
 
 from ._output import JsonOption, Output
 
-app = typer.Typer(help="Build and verify signed firmware images.", no_args_is_help=True)
+app = typer.Typer(
+    help="Build and verify signed firmware images.", no_args_is_help=True, epilog="Example: fauxdna firmware build firmware/"
+)
 
 KeyOption = Annotated[
     Path | None, typer.Option(help="Ed25519 key, PEM (default: the development key).", exists=True, dir_okay=False)

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from ._complete import devices
 from ._output import JsonOption, Output
 
 
@@ -15,7 +16,7 @@ def register(app: typer.Typer) -> None:
 
 
 def info(
-    device: Annotated[str | None, typer.Option(help="A real node, such as /dev/accel/accel0.")] = None,
+    device: Annotated[str | None, typer.Option(help="A real node, such as /dev/accel/accel0.", autocompletion=devices)] = None,
     log: Annotated[bool, typer.Option(help="Print the log of device, firmware and driver.")] = False,
     as_json: JsonOption = False,
 ) -> None:

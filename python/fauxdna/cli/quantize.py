@@ -26,7 +26,10 @@ def quantize(
             help="A folder of .npz files, one sample each with an array per input (or .npy files for one input).", exists=True
         ),
     ],
-    shape: Annotated[list[str] | None, typer.Option(help="NAME=D,D,... for an input whose shape the model leaves open.")] = None,
+    shape: Annotated[
+        list[str] | None,
+        typer.Option(help="For an input whose shape the model leaves open; once for each.", metavar="NAME=D,D,..."),
+    ] = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Where it goes (default: MODEL.int8.onnx).")] = None,
     signed: Annotated[bool, typer.Option(help="Signed activations (s8s8) instead of unsigned (u8s8).")] = False,
     as_json: JsonOption = False,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ._complete import devices
 from ._output import JsonOption, Output
 
 if TYPE_CHECKING:
@@ -34,10 +35,15 @@ def register(app: typer.Typer) -> None:
 
 def run(
     model: Annotated[Path, typer.Argument(help="An ONNX model, a compiled program, or an AIE4 ELF.", exists=True)],
-    inputs: Annotated[list[str] | None, typer.Option("--input", "-i", help="An input; once for each.")] = None,
-    outputs: Annotated[list[str] | None, typer.Option("--output", "-o", help="Where an output goes; once for each.")] = None,
+    inputs: Annotated[
+        list[str] | None, typer.Option("--input", "-i", help="An input; once for each.", metavar="NAME=FILE")
+    ] = None,
+    outputs: Annotated[
+        list[str] | None, typer.Option("--output", "-o", help="Where an output goes; once for each.", metavar="NAME=FILE")
+    ] = None,
     device: Annotated[
-        str | None, typer.Option(help="A real node, such as /dev/accel/accel0, instead of the virtual device.")
+        str | None,
+        typer.Option(help="A real node, such as /dev/accel/accel0, instead of the virtual device.", autocompletion=devices),
     ] = None,
     strict: Annotated[bool, typer.Option(help="Refuse to run any operator on the CPU.")] = False,
     trace: Annotated[

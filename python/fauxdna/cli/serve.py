@@ -8,15 +8,20 @@ from typing import Annotated
 
 import typer
 
+from ._complete import words
 from ._output import JsonOption, Output
 from .exec import Pace
+
+_EXAMPLE = """
+Example: fauxdna serve --vfs 4 --socket npu.sock
+
+It prints a line when it is ready. Then, elsewhere: fauxdna exec --die npu.sock -- xrt-smi examine
+"""
 
 
 def register(app: typer.Typer) -> None:
     """Adds the command to ``app``."""
-    app.command(epilog="Example: fauxdna serve --vfs 4 & fauxdna exec --die $XDG_RUNTIME_DIR/fauxdna.sock -- xrt-smi examine")(
-        serve
-    )
+    app.command(epilog=_EXAMPLE)(serve)
 
 
 def serve(
@@ -32,7 +37,12 @@ def serve(
         typer.Option(help="Serve functions to VMMs instead: a socket for one, or a directory for a socket of each."),
     ] = None,
     function: Annotated[
-        list[str] | None, typer.Option(help="With --vfio-user: pf, vf0, vf1 ...; several times for several.")
+        list[str] | None,
+        typer.Option(
+            help="With --vfio-user: pf, vf0, vf1 ...; several times for several.",
+            metavar="FUNCTION",
+            autocompletion=words("pf", "vf0", "vf1", "vf2", "vf3"),
+        ),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:

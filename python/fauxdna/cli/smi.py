@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ._complete import devices, dies
 from ._output import JsonOption, Output
 
 if TYPE_CHECKING:
@@ -21,9 +22,16 @@ app = typer.Typer(help="Show what an NPU is and does, and set its power mode.")
 
 DeviceOption = Annotated[
     Path | None,
-    typer.Option(help="A node, such as /dev/accel/accel0 (default: all; to set, the first that computes).", show_default=False),
+    typer.Option(
+        help="A node, such as /dev/accel/accel0 (default: all; to set, the first that computes).",
+        show_default=False,
+        autocompletion=devices,
+    ),
 ]
-DieOption = Annotated[Path | None, typer.Option(help="Socket of fauxdna serve, whose die to look at.", show_default=False)]
+DieOption = Annotated[
+    Path | None,
+    typer.Option(help="Socket of fauxdna serve, whose die to look at.", show_default=False, autocompletion=dies),
+]
 
 
 class Mode(StrEnum):

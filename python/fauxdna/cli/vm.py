@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ._complete import faults, words
 from ._output import JsonOption, Output
 
 if TYPE_CHECKING:
@@ -37,7 +38,9 @@ def vm(
     command: Annotated[
         list[str] | None, typer.Argument(help="A program in the guest and its arguments.", metavar="[--] CMD")
     ] = None,
-    kernel: Annotated[str, typer.Option(help="'stock' (Debian's Linux 7.2), or a bzImage or vmlinux.")] = "stock",
+    kernel: Annotated[
+        str, typer.Option(help="'stock' (Debian's Linux 7.2), or a bzImage or vmlinux.", autocompletion=words("stock"))
+    ] = "stock",
     modules: Annotated[Path | None, typer.Option(help="The kernel's modules: a build tree, or lib/modules/VERSION.")] = None,
     vfs: Annotated[int, typer.Option(help="Virtual functions, 0 to 7; up to 16 with --no-pf.")] = 2,
     pf: Annotated[
@@ -47,23 +50,30 @@ def vm(
     cpus: Annotated[int, typer.Option(help="The guest's processors.")] = 1,
     iommu: Annotated[
         str,
-        typer.Option(help="Where device addresses come from: intel or carveout.", autocompletion=lambda: ["intel", "carveout"]),
+        typer.Option(help="Where device addresses come from: intel or carveout.", autocompletion=words("intel", "carveout")),
     ] = "intel",
     mirror: Annotated[
         bool, typer.Option("--mirror/--no-mirror", help="Show XRT's write_index where Linux 7.2 looks for it (on by default).")
     ] = True,
-    accel: Annotated[str, typer.Option(help="auto, kvm or tcg.", autocompletion=lambda: ["auto", "kvm", "tcg"])] = "auto",
+    accel: Annotated[str, typer.Option(help="auto, kvm or tcg.", autocompletion=words("auto", "kvm", "tcg"))] = "auto",
     share: Annotated[
         list[str] | None, typer.Option(help="FOLDER[:GUESTFOLDER][:ro], shared by 9p; once for each.", metavar="SHARE")
     ] = None,
     qemu_args: Annotated[str, typer.Option(help="More arguments for QEMU.")] = "",
     append: Annotated[str, typer.Option(help="More of the kernel's command line.")] = "",
     root: Annotated[
-        str | None, typer.Option(help="'trixie' (Debian with XRT 2.25 and fauxdna), or a folder with a user space.")
+        str | None,
+        typer.Option(
+            help="'trixie' (Debian with XRT 2.25 and fauxdna), or a folder with a user space.", autocompletion=words("trixie")
+        ),
     ] = None,
     fault: Annotated[
         list[str] | None,
-        typer.Option(help="What goes wrong in the device, as docs/faults.md has it; once for each.", metavar="FAULT"),
+        typer.Option(
+            help="What goes wrong in the device, as docs/faults.md has it; once for each.",
+            metavar="FAULT",
+            autocompletion=faults,
+        ),
     ] = None,
     junit: Annotated[
         Path | None, typer.Option(help="Run the built-in checks of the driver, and write a JUnit report.", dir_okay=False)
@@ -96,7 +106,7 @@ def vm(
         raise InvalidArgument(f"--timeout {timeout:g} is no time", "give seconds")
     if junit:
         _writable(junit)
-    faults = [Fault.parse(text) for text in fault or []]
+    wrong = [Fault.parse(text) for text in fault or []]
     shares, programs = [_share(text) for text in share or []], {PROBE: probe()}
     if root:
         package, scripts = own_package()
@@ -107,7 +117,7 @@ def vm(
         vfs=vfs,
         pf=pf,
         mirror=mirror,
-        faults=faults,
+        faults=wrong,
         memory=_mebibytes(memory),
         cpus=cpus,
         iommu=_iommu(iommu),
