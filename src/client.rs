@@ -66,7 +66,7 @@ impl HostQueue {
 
     /// Lays a queue out in `size` bytes of `queue_fd` at `queue_offset`, which the device sees at `address`. `kick` is the engine's
     /// eventfd; without it the engine polls from time to time while it sleeps.
-    #[allow(clippy::too_many_arguments)]
+    #[allow(clippy::too_many_arguments, reason = "a queue is described by all of these")]
     pub fn new(
         queue: (RawFd, u64),
         address: u64,

@@ -1,6 +1,6 @@
 //! fauxdna's core: host memory, queues, micro-controllers and the AIE array. `python` holds the bindings.
 
-#[allow(missing_docs)]
+#[allow(missing_docs, reason = "generated")]
 #[rustfmt::skip]
 pub mod abi;
 pub mod array;

@@ -223,8 +223,8 @@ impl Queue {
 /// Code for one micro-controller.
 pub type Start = (usize, ExecBuf);
 
-/// What a packet asks for. Kept in one piece: the path of a packet allocates nothing.
-#[allow(clippy::large_enum_variant)]
+/// What a packet asks for.
+#[allow(clippy::large_enum_variant, reason = "kept in one piece: the path of a packet allocates nothing")]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Request {
     /// Run control code.

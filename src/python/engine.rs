@@ -43,7 +43,7 @@ impl Engine {
 
     #[pyo3(signature = (space, *, queue_address, column, columns, doorbell_fd, doorbell_offset, interrupts, vector, priority=0,
                         owner=0))]
-    #[allow(clippy::too_many_arguments)]
+    #[allow(clippy::too_many_arguments, reason = "keyword arguments of a Python method")]
     fn create_context(
         &self,
         py: Python<'_>,

@@ -17,7 +17,7 @@ impl HostQueue {
     #[new]
     #[pyo3(signature = (queue_fd, queue_offset, queue_address, size, doorbell_fd, doorbell_offset, *, layout="padded",
                         capacity=32, kick_fd=None))]
-    #[allow(clippy::too_many_arguments)]
+    #[allow(clippy::too_many_arguments, reason = "keyword arguments of a Python method")]
     fn new(
         queue_fd: i32,
         queue_offset: u64,

@@ -34,7 +34,8 @@ def fauxdna(*arguments: str | bytes, status: int, **options: object) -> subproce
         (["disasm", os.devnull], 1, b"/dev/null: not an ELF file; make one with"),
         (["demo", "files", "/"], 1, b"none of these is a file"),
         (["demo", "speech", os.devnull], 1, b"it ends too early"),
-        (["firmware", "verify", ODD], 1, b"cut short"),
+        (["firmware", "verify", ODD], 1, rb"\udcff.onnx: image is cut short: 0 bytes"),
+        (["firmware", "verify", ODD, "--key", ODD], 1, rb"\udcff.onnx: not a PEM public key; make one:"),
         (["run", ODD], 1, b"is not an ONNX model"),
     ],
 )

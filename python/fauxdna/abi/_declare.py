@@ -10,6 +10,7 @@ import struct
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 _FORMATS: Mapping[str, str] = {
     "u8": "B",
@@ -129,17 +130,24 @@ class Record(Mapping[str, int]):
 
     def __init__(self, name: str, values: dict[str, object]) -> None:
         self._name = name
-        self._values = values
+        # Scalars are int (or float for f32 fields) and arrays are tuples; int is the type nearly every reader wants.
+        self._values: dict[str, Any] = values
 
-    # Scalars are int (or float for f32 fields) and arrays are tuples; int is the type nearly every reader wants.
     def __getitem__(self, key: str) -> int:
-        return self._values[key]  # type: ignore[return-value]
+        value: int = self._values[key]
+        return value
 
     def __getattr__(self, key: str) -> int:
         try:
-            return self._values[key]  # type: ignore[return-value]
+            value: int = self._values[key]
         except KeyError:
             raise AttributeError(f"{self._name} has no field {key}") from None
+        return value
+
+    def elements(self, key: str) -> tuple[int, ...]:
+        """The elements of field ``key``, which is an array."""
+        values: tuple[int, ...] = self._values[key]
+        return values
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._values)

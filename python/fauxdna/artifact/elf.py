@@ -94,7 +94,7 @@ def parse(data: bytes | bytearray | memoryview) -> Elf:
         raise ElfError(f"the ELF has {len(data)} bytes; at most {SIZE_MAX} are read")
     data = bytes(data)
     header = _header(data)
-    version = header["ident"][elf.IDENT_ABI_VERSION]  # type: ignore[index]
+    version = header.elements("ident")[elf.IDENT_ABI_VERSION]
     sections = _sections(data, header)
     by_name = {section.name: section for section in sections}
     columns = _columns(by_name)

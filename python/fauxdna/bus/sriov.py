@@ -34,7 +34,7 @@ class SriovCapability:
     def decode(data: bytes) -> SriovCapability:
         """The capability's 64 bytes, read from the PF's configuration space."""
         fields = pci.SRIOV_CAPABILITY.unpack(data)
-        registers: tuple[int, ...] = fields["vf_bar"]  # type: ignore[assignment]
+        registers = fields.elements("vf_bar")
         return SriovCapability(
             enabled=bool(fields.control & pci.SRIOV_VF_ENABLE),
             memory_enabled=bool(fields.control & pci.SRIOV_VF_MEMORY_ENABLE),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -67,16 +68,16 @@ def _merge(producer: ir.Layer, table: ir.Table) -> ir.Layer | None:
         return None
     out = replace(table.output, height=before.height, width=before.width)
     nodes = tuple(dict.fromkeys((*producer.nodes, *table.nodes)))
-    changes = {"output": out, "nodes": nodes, "channel_offset": table.channel_offset}
+    changes: dict[str, Any] = {"output": out, "nodes": nodes, "channel_offset": table.channel_offset}
     identity = bool((table.table == IDENTITY).all())
     if identity and isinstance(producer, RETARGETABLE):
-        return replace(producer, **changes)  # type: ignore[arg-type]
+        return replace(producer, **changes)
     if isinstance(producer, STAGED):
         earlier = producer.stage.table
         entries = table.table if earlier is None else table.table[earlier]
-        return replace(producer, **changes, stage=replace(producer.stage, table=entries.astype(np.uint8)))  # type: ignore[arg-type]
+        return replace(producer, **changes, stage=replace(producer.stage, table=entries.astype(np.uint8)))
     if isinstance(producer, ir.Table):
-        return replace(producer, **changes, table=table.table[producer.table])  # type: ignore[arg-type]
+        return replace(producer, **changes, table=table.table[producer.table])
     return None
 
 

@@ -7,10 +7,13 @@ import hashlib
 from functools import cache
 from importlib.resources import files
 
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import load_pem_private_key, load_pem_public_key
 
 from fauxdna.abi.firmware import KEY_ID_SIZE
+
+_ANOTHER_KIND = "firmware images are signed with Ed25519, and this is another kind of key"
 
 
 def key_id(key: Ed25519PublicKey) -> bytes:
@@ -22,10 +25,10 @@ def load_private_key(pem: bytes) -> Ed25519PrivateKey:
     """The private key in ``pem`` (PKCS #8, no password); ``OSError`` with ``EINVAL`` if it is none."""
     try:
         key = load_pem_private_key(pem, password=None)
-    except (ValueError, TypeError) as error:
-        raise OSError(errno.EINVAL, f"not a PEM private key without a password: {error}") from None
+    except (ValueError, TypeError, UnsupportedAlgorithm):
+        raise OSError(errno.EINVAL, "not a PEM private key without a password") from None
     if not isinstance(key, Ed25519PrivateKey):
-        raise OSError(errno.EINVAL, "firmware images are signed with Ed25519; make a key: openssl genpkey -algorithm ed25519")
+        raise OSError(errno.EINVAL, _ANOTHER_KIND)
     return key
 
 
@@ -35,10 +38,10 @@ def load_public_key(pem: bytes) -> Ed25519PublicKey:
         return load_private_key(pem).public_key()
     try:
         key = load_pem_public_key(pem)
-    except ValueError as error:
-        raise OSError(errno.EINVAL, f"not a PEM public key: {error}") from None
+    except (ValueError, UnsupportedAlgorithm):
+        raise OSError(errno.EINVAL, "not a PEM public key") from None
     if not isinstance(key, Ed25519PublicKey):
-        raise OSError(errno.EINVAL, "firmware images are signed with Ed25519, and this is another kind of key")
+        raise OSError(errno.EINVAL, _ANOTHER_KIND)
     return key
 
 

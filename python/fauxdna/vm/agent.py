@@ -156,7 +156,7 @@ class Agent:
                 key.data.go_on()
                 continue
             try:
-                data = key.fileobj.recv(_CHUNK)  # type: ignore[union-attr]
+                data = self._sockets[key.data].recv(_CHUNK)
             except ConnectionError:
                 data = b""
             if not data:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -28,10 +29,10 @@ def _rows(lowering: Lowering, node: Node, axis: int) -> Placed:
     return placed
 
 
-def _emit(lowering: Lowering, node: Node, source: Placed, kind: NormaliseKind, **extra: object) -> ir.Tensor:
+def _emit(lowering: Lowering, node: Node, source: Placed, kind: NormaliseKind, **extra: Any) -> ir.Tensor:
     channels = source.tensor.channels if kind in (NormaliseKind.SOFTMAX, NormaliseKind.LAYER) else 1
     out = replace(source.tensor, name=lowering.fresh(f"{node.output}@float"), channels=channels)
-    layer = ir.Normalise(lowering.label(node.name), (source.tensor,), out, nodes=names((node,)), kind=kind, **extra)  # type: ignore[arg-type]
+    layer = ir.Normalise(lowering.label(node.name), (source.tensor,), out, nodes=names((node,)), kind=kind, **extra)
     lowering.emit(layer, (node,), "float32 over the channels")
     return out
 
