@@ -11,7 +11,7 @@ import pytest
 from _doors import DecodingKernel
 from _host import RecordingEngine
 from _machine import Machine
-from _uapi import Sandbox, ServiceKernel
+from _uapi import Program, Sandbox, ServiceKernel
 
 from fauxdna import _core
 from fauxdna.accel import AccelFile
@@ -45,6 +45,19 @@ def host(die: LocalDie) -> Iterator[DriverMachine]:
     images = build_images()
     with DriverMachine(die, lambda path: images[path.rpartition("/")[2]], kick_fd=die.kick_fd, telemetry=die) as host:
         yield host
+
+
+@pytest.fixture
+def sandbox(host: DriverMachine) -> Iterator[Sandbox]:
+    """A sandbox whose ioctls are answered from that machine."""
+    with Sandbox(host) as sandbox:
+        yield sandbox
+
+
+@pytest.fixture
+def program(sandbox: Sandbox) -> Program:
+    """A program in it, with an open node."""
+    return sandbox.open()
 
 
 @pytest.fixture(params=["local", "real", "service"])

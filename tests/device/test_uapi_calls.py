@@ -5,24 +5,10 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
-from collections.abc import Iterator
 
-import pytest
 from _uapi import Program, Sandbox
 
 from fauxdna.abi.uapi import INVALID_ADDRESS, QUERY_AIE_METADATA, BoType, InfoParam, Ioctl
-from fauxdna.accel.machine import Machine
-
-
-@pytest.fixture
-def sandbox(host: Machine) -> Iterator[Sandbox]:
-    with Sandbox(host) as sandbox:
-        yield sandbox
-
-
-@pytest.fixture
-def program(sandbox: Sandbox) -> Program:
-    return sandbox.open()
 
 
 def test_version_tells_whole_lengths_and_fills_the_room_that_there_is(program: Program) -> None:

@@ -9,7 +9,6 @@ import resource
 import struct
 import subprocess
 import sys
-from collections.abc import Iterator
 from errno import EACCES, EBADF, EFAULT, EINVAL, ENOENT, ENOMEM, EOPNOTSUPP, EPERM
 
 import pytest
@@ -24,17 +23,6 @@ from fauxdna.driver import Function
 from fauxdna.host.uapi import Hub, _user_memory
 
 PAGE = 4096
-
-
-@pytest.fixture
-def sandbox(host: Machine) -> Iterator[Sandbox]:
-    with Sandbox(host) as sandbox:
-        yield sandbox
-
-
-@pytest.fixture
-def program(sandbox: Sandbox) -> Program:
-    return sandbox.open()
 
 
 def function(sandbox: Sandbox) -> Function:

@@ -7,7 +7,6 @@ import os
 import select
 import struct
 import time
-from collections.abc import Iterator
 from errno import EINVAL, ENODEV, ENOENT, ETIME
 
 import pytest
@@ -20,17 +19,6 @@ from fauxdna.abi.drm import CoreIoctl, SyncobjFd, SyncobjWait
 from fauxdna.accel.machine import Machine
 
 NEVER = (1 << 63) - 1
-
-
-@pytest.fixture
-def sandbox(host: Machine) -> Iterator[Sandbox]:
-    with Sandbox(host) as sandbox:
-        yield sandbox
-
-
-@pytest.fixture
-def program(sandbox: Sandbox) -> Program:
-    return sandbox.open()
 
 
 class Array:

@@ -59,34 +59,28 @@ def _mem_channel(column: int, channel: int, *, mm2s: bool) -> tuple[int, int]:
 
 
 def _mem_bd(address: int, size: int, acquire: int, release: int, *, slots: int, stride: int, **fields: int) -> bytes:
-    words = array.MEM_BD_WORDS.pack(
-        address=(array.MEM_WINDOW + address) // 4,
-        length=size // 4,
-        acquire_enable=1,
-        acquire_id=acquire,
-        acquire_value=-1,
-        release_id=release,
-        release_value=1,
-        iteration_wrap=slots - 1,
-        iteration_step=stride // 4,
-        **fields,
-    )
-    return words + bytes(array.MEM_BD_STRIDE - len(words))
+    fields |= _locked(size, acquire, release, slots, stride)
+    words = array.MEM_BD_WORDS.pack(address=(array.MEM_WINDOW + address) // 4, **fields)
+    return words.ljust(array.MEM_BD_STRIDE, b"\0")
 
 
 def _core_bd(address: int, size: int, acquire: int, release: int, *, slots: int, stride: int) -> bytes:
-    words = array.CORE_BD_WORDS.pack(
-        address=address // 4,
-        length=size // 4,
-        acquire_enable=1,
-        acquire_id=acquire,
-        acquire_value=-1,
-        release_id=release,
-        release_value=1,
-        iteration_wrap=slots - 1,
-        iteration_step=stride // 4,
-    )
-    return words + bytes(array.CORE_BD_STRIDE - len(words))
+    words = array.CORE_BD_WORDS.pack(address=address // 4, **_locked(size, acquire, release, slots, stride))
+    return words.ljust(array.CORE_BD_STRIDE, b"\0")
+
+
+def _locked(size: int, acquire: int, release: int, slots: int, stride: int) -> dict[str, int]:
+    """A BD that waits for lock ``acquire``, moves ``size`` bytes of the next of ``slots`` slots, and gives lock ``release``."""
+    return {
+        "length": size // 4,
+        "acquire_enable": 1,
+        "acquire_id": acquire,
+        "acquire_value": -1,
+        "release_id": release,
+        "release_value": 1,
+        "iteration_wrap": slots - 1,
+        "iteration_step": stride // 4,
+    }
 
 
 class StageColumn:
