@@ -224,7 +224,10 @@ impl Queue {
 pub type Start = (usize, ExecBuf);
 
 /// What a packet asks for.
-#[allow(clippy::large_enum_variant, reason = "kept in one piece: the path of a packet allocates nothing")]
+#[allow(
+    clippy::large_enum_variant,
+    reason = "kept in one piece: the path of a packet allocates nothing"
+)]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Request {
     /// Run control code.
