@@ -20,6 +20,8 @@ MNT_DETACH = 0x2
 SYS_PIVOT_ROOT = 155
 """``arch/x86/entry/syscalls/syscall_64.tbl``."""
 
+TMPFS_MAGIC = 0x0102_1994
+"""``statfs(2)``'s ``f_type`` (``linux/magic.h``)."""
 ACCEL_MAJOR = 261
 """Character devices of ``/dev/accel`` (``include/drm/drm_accel.h``)."""
 NODE_FILE_SIZE = 1 << 40

@@ -31,6 +31,7 @@ def serve(
     columns: Annotated[int, typer.Option(min=1, max=3, help="Columns of the array.")] = 3,
     vfs: Annotated[int, typer.Option(min=1, max=64, help="Virtual functions; programs beyond their number share them.")] = 4,
     pace: Annotated[Pace, typer.Option(help="As fast as this machine can, or no faster than simulated time.")] = Pace.FAST,
+    per_user: Annotated[int, typer.Option(min=1, max=65536, help="Programs that one user may have at the die at a time.")] = 256,
     log: Annotated[Path | None, typer.Option(help="Where device, firmware and driver write their log.")] = None,
     vfio_user: Annotated[
         Path | None,
@@ -62,7 +63,7 @@ def serve(
         document = json.dumps({"socket": place, "functions": functions})
         typer.echo(document if as_json else f"ready: {len(functions) - 1} VFs at {place}")
 
-    serve_die(place, columns=columns, vfs=vfs, pace=pace.value, log_file=log, ready=ready)
+    serve_die(place, columns=columns, vfs=vfs, pace=pace.value, per_user=per_user, log_file=log, ready=ready)
 
 
 def _serve_vmms(

@@ -7,6 +7,9 @@ import os
 
 from fauxdna.abi.linux import SYS_PIDFD_GETFD, SYS_PIVOT_ROOT
 
+_STATFS_WORDS = 15
+"""``struct statfs`` of x86-64: 120 bytes, the type first."""
+
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.mount.argtypes = (ctypes.c_char_p, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_ulong, ctypes.c_char_p)
 
@@ -29,6 +32,13 @@ def umount(target: str, flags: int) -> None:
 def pivot_root(new_root: str, put_old: str) -> None:
     """``pivot_root(2)``."""
     _check(_libc.syscall(ctypes.c_long(SYS_PIVOT_ROOT), os.fsencode(new_root), os.fsencode(put_old)), new_root)
+
+
+def file_system(fd: int) -> int:
+    """``fstatfs(2)``'s ``f_type``."""
+    buffer = (ctypes.c_long * _STATFS_WORDS)()
+    _check(_libc.fstatfs(fd, buffer), None)
+    return buffer[0]
 
 
 def pidfd_getfd(pidfd: int, fd: int) -> int:

@@ -12,7 +12,7 @@ from fauxdna.errors import DeviceGone, FauxdnaError, InvalidArgument, Unsupporte
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
     from typing import Any
 
 VERSION = 1
@@ -21,6 +21,9 @@ LARGEST = 1 << 16
 """Bytes of a message."""
 DESCRIPTORS_MAX = 72
 """A listener, and a node for a PF and 64 VFs."""
+_SCM_MAX_FD = 253
+"""Descriptors that one message can have (``include/net/scm.h``). There is room for all: the kernel closes those that do not fit,
+and closing a stranger's descriptor may take as long as he likes."""
 
 
 def default_socket() -> str:
@@ -49,17 +52,19 @@ def send(link: socket.socket, document: dict[str, Any], descriptors: Iterable[in
     link.sendmsg([data], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, rights)] if rights else [])
 
 
-def receive(link: socket.socket) -> tuple[dict[str, Any], list[int]]:
+def receive(link: socket.socket, discard: Callable[[list[int]], None] | None = None) -> tuple[dict[str, Any], list[int]]:
     """One message and its descriptors, which are the caller's to close.
+
+    Args:
+        link: Where it comes from.
+        discard: Gets the descriptors of a message that is refused; by default they are closed.
 
     Raises:
         DeviceGone: the other side has hung up.
-        InvalidArgument: no JSON object, or too long; descriptors that came with it are closed.
+        InvalidArgument: no JSON object, or too long.
     """
     rights = array.array("i")
-    data, ancillary, flags, _ = link.recvmsg(
-        LARGEST, socket.CMSG_SPACE(DESCRIPTORS_MAX * rights.itemsize), socket.MSG_CMSG_CLOEXEC
-    )
+    data, ancillary, flags, _ = link.recvmsg(LARGEST, socket.CMSG_SPACE(_SCM_MAX_FD * rights.itemsize), socket.MSG_CMSG_CLOEXEC)
     for level, kind, content in ancillary:
         if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
             rights.frombytes(content[: len(content) // rights.itemsize * rights.itemsize])
@@ -67,7 +72,7 @@ def receive(link: socket.socket) -> tuple[dict[str, Any], list[int]]:
     try:
         if not data:
             raise DeviceGone("the other side of the die's socket has gone", "look at its log")
-        if flags & (socket.MSG_TRUNC | socket.MSG_CTRUNC):
+        if flags & (socket.MSG_TRUNC | socket.MSG_CTRUNC) or len(descriptors) > DESCRIPTORS_MAX:
             raise InvalidArgument(f"a message of more than {LARGEST} bytes or {DESCRIPTORS_MAX} descriptors", "send less")
         try:
             document = json.loads(data)
@@ -76,10 +81,14 @@ def receive(link: socket.socket) -> tuple[dict[str, Any], list[int]]:
         if not isinstance(document, dict):
             raise InvalidArgument("a message that is no JSON object", "speak fauxdna's protocol")
     except FauxdnaError:
-        for descriptor in descriptors:
-            os.close(descriptor)
+        (discard or _close)(descriptors)
         raise
     return document, descriptors
+
+
+def _close(descriptors: Iterable[int]) -> None:
+    for descriptor in descriptors:
+        os.close(descriptor)
 
 
 def ask(link: socket.socket, document: dict[str, Any], descriptors: Iterable[int] = ()) -> dict[str, Any]:
@@ -97,8 +106,7 @@ def ask(link: socket.socket, document: dict[str, Any], descriptors: Iterable[int
         raise
     except OSError as error:
         raise DeviceGone(f"the die's daemon has gone ({error.strerror})", "start it again: fauxdna serve") from error
-    for descriptor in extra:
-        os.close(descriptor)
+    _close(extra)
     if "problem" in answer:
         raise FauxdnaError(str(answer["problem"]), str(answer.get("remedy", "")), errno=int(answer.get("errno", 5)))
     if answer.get("version") != VERSION:

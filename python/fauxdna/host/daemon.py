@@ -16,17 +16,21 @@ from typing import Any, Final
 from fauxdna.abi.uapi_next import Level
 from fauxdna.accel.machine import Machine
 from fauxdna.driver import Function, Pf
-from fauxdna.errors import Busy, FauxdnaError, InvalidArgument, NotFound
+from fauxdna.errors import Busy, FauxdnaError, InvalidArgument, NotFound, OutOfSpace
 from fauxdna.log import Log
 
-from . import _wire
+from . import _wire, handed
+from .listening import listen
 from .peers import credentials
 from .sandboxes import Sandbox
 from .uapi import Hub
 
 _NAME: Final = "serve"
-_BACKLOG: Final = 128
 _OUT_OF_DESCRIPTORS_S: Final = 0.05
+PER_USER: Final = 256
+"""Sandboxes and launchers that one user may have, unless told otherwise."""
+SILENCE_S: Final = 30.0
+"""How long a launcher may say nothing: it asks at once, and sets a sandbox up in milliseconds."""
 
 
 class Daemon:
@@ -43,7 +47,8 @@ class Daemon:
         self._log = log.logger("", _NAME)
         self._idle = idle
         self._hub = Hub()
-        self._sandboxes: set[Sandbox] = set()
+        self._sandboxes: dict[Sandbox, int] = {}
+        """Whose each is."""
         self._promised: Counter[str] = Counter()
         """Functions offered to launchers that are not ready yet."""
         self._lock = threading.Lock()
@@ -73,27 +78,38 @@ class Daemon:
         with self._lock:
             self._promised.subtract(names)
 
-    def take(self, listener: int, files: Sequence[int], names: Sequence[str], level: str, program: str) -> Sandbox:
-        """Answers for a sandbox from now on. The descriptors are the sandbox's, also when this fails."""
+    def take(
+        self, listener: int, files: Sequence[int], names: Sequence[str], level: str, program: str, user: int | None = None
+    ) -> Sandbox:
+        """Answers for a sandbox of ``user`` (our own by default). The descriptors are the sandbox's, also when this fails.
+
+        Raises:
+            InvalidArgument: they are not what a sandbox has; nothing was done to them that could wait for their owner.
+        """
         try:
+            handed.check(listener, files)
             functions = [self._find(name) for name in names]
             if len(files) != len(functions):
                 raise InvalidArgument(f"{len(files)} device files for {len(functions)} functions", "send one for each")
             sandbox = Sandbox(listener, files, functions, _level(level), self._hub, self._ended)
         except BaseException:
-            for descriptor in (listener, *files):
-                os.close(descriptor)
+            handed.discard([listener, *files])
             raise
         with self._lock:
-            self._sandboxes.add(sandbox)
+            self._sandboxes[sandbox] = os.geteuid() if user is None else user
         self._log.info(f"{program}: {', '.join(names)}")
         try:
             sandbox.start()
         except OSError:
             with self._lock:
-                self._sandboxes.discard(sandbox)
+                self._sandboxes.pop(sandbox, None)
             raise
         return sandbox
+
+    def sandboxes_of(self, user: int) -> int:
+        """How many a user has."""
+        with self._lock:
+            return sum(owner == user for owner in self._sandboxes.values())
 
     @property
     def sandboxes(self) -> int:
@@ -116,7 +132,7 @@ class Daemon:
 
     def _ended(self, sandbox: Sandbox) -> None:
         with self._lock:
-            self._sandboxes.discard(sandbox)
+            self._sandboxes.pop(sandbox, None)
             last = not self._sandboxes
         if last:
             self._idle()
@@ -129,17 +145,24 @@ class Server:
         daemon: Whose functions to offer.
         path: The socket; removed at the end. A stale one is replaced.
         log: Where refusals are written.
+        per_user: Sandboxes and launchers that one user may have.
+        silence: Seconds that a launcher may say nothing.
 
     Raises:
         Busy: ``EADDRINUSE``, a living daemon listens there.
     """
 
-    def __init__(self, daemon: Daemon, path: str, log: Log) -> None:
+    def __init__(self, daemon: Daemon, path: str, log: Log, *, per_user: int = PER_USER, silence: float = SILENCE_S) -> None:
         self._daemon = daemon
         self._path = path
+        self._per_user = per_user
+        self._silence = silence
+        self._users: Counter[int] = Counter()
+        """Launchers by user, and those that have gone while what they sent is still being closed."""
+        self._users_lock = threading.Lock()
         self._log = log.logger("", _NAME)
         self._selector = selectors.DefaultSelector()
-        self._listener = _listen(path)
+        self._listener = listen(path)
         self._identity = os.stat(path)
         self._wake_read, self._wake_write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         self._selector.register(self._listener, selectors.EVENT_READ)
@@ -148,13 +171,24 @@ class Server:
     def run(self) -> None:
         """Serves until :meth:`stop`."""
         while True:
-            for key, _ in self._selector.select():
+            for key, _ in self._selector.select(self._drop_silent()):
                 if key.fd == self._wake_read:
                     return
                 if key.fileobj is self._listener:
                     self._accept()
                 else:
                     self._serve(key.data)
+
+    def _drop_silent(self) -> float | None:
+        """Hangs up on launchers that said nothing for too long; seconds until the next may be due."""
+        now = time.monotonic()
+        peers = [key.data for key in self._selector.get_map().values() if isinstance(key.data, _Peer)]
+        for peer in [peer for peer in peers if peer.heard + self._silence <= now]:
+            self._log.warning(f"process {peer.pid} said nothing for {self._silence:g} s")
+            self._refuse(peer, Busy(f"nothing was asked for {self._silence:g} s", "ask again", errno=errno.ETIMEDOUT))
+            self._drop(peer)
+        left = [peer.heard + self._silence - now for peer in peers if peer.heard + self._silence > now]
+        return min(left, default=None)
 
     def stop(self) -> None:
         """Makes :meth:`run` return; from any thread or signal handler."""
@@ -186,18 +220,36 @@ class Server:
         link.setblocking(False)
         pid, user, _ = credentials(link)
         peer = _Peer(link, pid, user)
+        with self._users_lock:
+            has = self._users[user]
+            has += self._daemon.sandboxes_of(user)
+            full = has >= self._per_user
+            self._users[user] += not full
+        if full:
+            # Not written to the log: a flood of them would be all that it has.
+            self._refuse(
+                peer,
+                OutOfSpace(
+                    f"user {user} has {has} sandboxes and launchers at this die, the most that one user may have",
+                    "end some of them, or start it with more: fauxdna serve --per-user N",
+                    errno=errno.EUSERS,
+                ),
+            )
+            link.close()
+            return
         if os.geteuid() not in (0, user):
             self._log.warning(f"process {pid} of user {user} refused: the die is user {os.geteuid()}'s")
             self._refuse(
                 peer, Busy(f"this die is user {os.geteuid()}'s", "start one of your own: fauxdna serve", errno=errno.EACCES)
             )
             link.close()
+            self._forget(user)
             return
         self._selector.register(link, selectors.EVENT_READ, peer)
 
     def _serve(self, peer: _Peer) -> None:
         try:
-            request, descriptors = _wire.receive(peer.link)
+            request, descriptors = _wire.receive(peer.link, lambda sent: self._discard(peer, sent))
         except FauxdnaError as error:
             if error.errno != errno.ENODEV:
                 self._refuse(peer, error)
@@ -206,6 +258,7 @@ class Server:
         except OSError:
             self._drop(peer)
             return
+        peer.heard = time.monotonic()
         try:
             answer = self._answer(peer, request, descriptors)
         except FauxdnaError as error:
@@ -232,12 +285,11 @@ class Server:
             peer.offered = [function.name for function in functions]
             return {"nodes": [{"bdf": function.name, "attributes": function.attributes(level)} for function in functions]}
         if isinstance(names, list) and descriptors and names == peer.offered:
-            self._daemon.take(descriptors[0], descriptors[1:], names, peer.level, str(request.get("run")))
+            self._daemon.take(descriptors[0], descriptors[1:], names, peer.level, str(request.get("run")), peer.user)
             self._daemon.release(peer.offered)
             peer.offered = []
             return {}
-        for descriptor in descriptors:
-            os.close(descriptor)
+        self._discard(peer, descriptors)
         raise InvalidArgument("a request that this daemon does not know", "use one release of fauxdna for both")
 
     def _reply(self, peer: _Peer, answer: dict[str, Any]) -> None:
@@ -254,6 +306,19 @@ class Server:
         self._daemon.release(peer.offered)
         self._selector.unregister(peer.link)
         peer.link.close()
+        self._forget(peer.user)
+
+    def _discard(self, peer: _Peer, descriptors: list[int]) -> None:
+        """Closes what a launcher sent. While that takes, it counts as one more of its user's."""
+        with self._users_lock:
+            self._users[peer.user] += 1
+        handed.discard(descriptors, lambda: self._forget(peer.user))
+
+    def _forget(self, user: int) -> None:
+        with self._users_lock:
+            self._users[user] -= 1
+            if not self._users[user]:
+                del self._users[user]
 
 
 class _Peer:
@@ -265,6 +330,7 @@ class _Peer:
         self.user = user
         self.level = ""
         self.offered: list[str] = []
+        self.heard = time.monotonic()
 
 
 def _level(name: str) -> Level:
@@ -272,42 +338,3 @@ def _level(name: str) -> Level:
         return Level(name)
     except ValueError:
         raise InvalidArgument(f"there is no UAPI '{name}'", f"use {' or '.join(Level)}") from None
-
-
-def _listen(path: str) -> socket.socket:
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    try:
-        try:
-            listener.bind(path)
-        except OSError as error:
-            if error.errno != errno.EADDRINUSE:
-                raise
-            _remove_stale(path)
-            listener.bind(path)
-        os.chmod(path, 0o666 if os.geteuid() == 0 else 0o600)
-        listener.listen(_BACKLOG)
-        listener.setblocking(False)
-    except OSError as error:
-        listener.close()
-        if isinstance(error, FauxdnaError):
-            raise
-        raise InvalidArgument(
-            f"no socket can be made at {path}: {error.strerror or error}", "name another place: --socket PATH", errno=error.errno
-        ) from error
-    return listener
-
-
-def _remove_stale(path: str) -> None:
-    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as probe:
-        try:
-            probe.connect(path)
-        except ConnectionRefusedError:
-            os.unlink(path)
-            return
-        except OSError as error:
-            raise Busy(
-                f"{path} is no socket of a daemon that has gone ({error.strerror})", "name another place: --socket PATH"
-            ) from error
-    raise Busy(
-        f"a daemon listens at {path} already", "use it: fauxdna exec --die SOCKET, or stop it first", errno=errno.EADDRINUSE
-    )

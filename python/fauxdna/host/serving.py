@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import socket
 from collections.abc import Callable
@@ -11,7 +12,7 @@ from pathlib import Path
 
 from fauxdna.log import Level, Log
 
-from .daemon import Daemon, Server
+from .daemon import PER_USER, Daemon, Server
 from .dies import bring_up
 from .sysfs import free_bus
 
@@ -22,6 +23,7 @@ def serve(
     columns: int,
     vfs: int,
     pace: str,
+    per_user: int = PER_USER,
     log_file: Path | None = None,
     ready: Callable[[list[str]], None] = lambda functions: None,
 ) -> None:
@@ -32,9 +34,12 @@ def serve(
         columns: Columns of the array.
         vfs: Virtual functions.
         pace: ``"fast"`` or ``"real"``.
+        per_user: Sandboxes and launchers that one user may have.
         log_file: Where the log is written.
         ready: Called with the functions' names when programs may come. A service manager is told too (``NOTIFY_SOCKET``).
     """
+    _, descriptors = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (descriptors, descriptors))
     log = Log()
     with ExitStack() as undo:
         if log_file is not None:
@@ -43,7 +48,7 @@ def serve(
         machine = undo.enter_context(bring_up(free_bus(), vfs=vfs, columns=columns, pace=pace, log=log))
         daemon = Daemon([machine], log)
         undo.callback(daemon.close)
-        server = Server(daemon, path, log)
+        server = Server(daemon, path, log, per_user=per_user)
         undo.callback(server.close)
         for number in (signal.SIGINT, signal.SIGTERM):
             previous = signal.signal(number, lambda *_: server.stop())
