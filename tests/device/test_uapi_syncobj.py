@@ -166,10 +166,7 @@ def test_a_wait_whose_caller_has_a_signal_ends(sandbox: Sandbox, program: Progra
     waiting = Waiting(program, new(program), points=(1,), flags=SyncobjWait.FOR_SUBMIT)
     assert waiting.call.interrupted is not None
     waiting.call.interrupted()
-    deadline = time.monotonic() + 10
-    while len(sandbox.service.hub.waits):
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    assert eventually(lambda: not len(sandbox.service.hub.waits))
 
 
 def test_closing_the_service_ends_waits(host: Machine) -> None:
