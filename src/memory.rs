@@ -50,6 +50,8 @@ pub enum MemoryFaultKind {
     Permission,
     /// The memory behind the mapping went away (a shrunk file).
     Poisoned,
+    /// The process behind the mapping has no such page (any more).
+    Withdrawn,
 }
 
 impl fmt::Display for MemoryFault {
@@ -57,6 +59,9 @@ impl fmt::Display for MemoryFault {
         let reason = match self.kind {
             MemoryFaultKind::Unmapped => "not mapped for the device; map the buffer before it is used",
             MemoryFaultKind::Permission => "mapped, but not for this direction; map it with the missing permission",
+            MemoryFaultKind::Withdrawn => {
+                "the program's own, and it has no such page any more: it unmapped or moved it, or ended"
+            }
             MemoryFaultKind::Poisoned => "gone: the file behind the mapping was shrunk; unmap it and map it again",
         };
         write!(

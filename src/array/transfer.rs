@@ -420,6 +420,9 @@ impl Array {
     fn host_fault(&mut self, index: usize, fault: MemoryFault) -> ArrayFault {
         let kind = match fault.kind {
             MemoryFaultKind::Unmapped => "is not mapped for this function (map the buffer before running)",
+            MemoryFaultKind::Withdrawn => {
+                "is the program's own, and the program has no such page any more: it unmapped or moved it, or ended"
+            }
             MemoryFaultKind::Permission => "is mapped without the permission this direction needs",
             MemoryFaultKind::Poisoned => "lost its backing memory (the file behind it was shortened)",
         };

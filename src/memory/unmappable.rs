@@ -1,6 +1,6 @@
 //! Memory of another process, `/proc/PID/mem`: it can't be mapped, so it is read and written.
 //!
-//! A page that the process has not, or a process that is gone, is the same fault as an address that was never mapped.
+//! A page that the process has not, or a process that is gone, is a fault.
 
 use std::os::fd::{BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
 
@@ -112,7 +112,7 @@ fn all(length: usize, mut step: impl FnMut(usize) -> isize) -> std::result::Resu
         match step(done) {
             count @ 1.. => done += count as usize,
             -1 if std::io::Error::last_os_error().kind() == std::io::ErrorKind::Interrupted => {}
-            _ => return Err(MemoryFaultKind::Unmapped),
+            _ => return Err(MemoryFaultKind::Withdrawn),
         }
     }
     Ok(())

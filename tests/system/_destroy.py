@@ -2,15 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import subprocess
-from importlib.resources import as_file, files
-from pathlib import Path
-
-import pytest
-
-_DRIVER = ("npu.c", "program.c", "kernel.c", "image.c", "span.c")
-
 EXPECTED = """\
 a wait for the context: destroyer waits and gets ok; waiter ok
 a wait for another context: destroyer waits and gets ok; waiter ok
@@ -30,21 +21,3 @@ a new context: ok
 """
 """``amdxdna_hwctx_destroy_rcu``: the handle is erased first, then ``synchronize_srcu`` waits for the file's readers, which
 ``amdxdna_drm_wait_cmd_ioctl`` is from look-up to return. The test in the guest holds this against the kernel."""
-
-
-def compiled(folder: Path) -> Path:
-    """The program, statically linked, in ``folder``; skips without a compiler."""
-    compiler = shutil.which("cc") or shutil.which("gcc")
-    if compiler is None:
-        pytest.skip("needs a C compiler")
-    program = folder / "destroy"
-    with as_file(files("fauxdna.vm") / "guest") as sources:
-        subprocess.run(
-            [
-                *(compiler, "-O2", "-static", "-pthread", "-std=gnu11", f"-I{sources}", "-o", str(program)),
-                *(str(Path(__file__).with_name("destroy.c")), *(str(sources / name) for name in _DRIVER)),
-            ],
-            check=True,
-            timeout=600,
-        )
-    return program

@@ -6,7 +6,8 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from _destroy import EXPECTED, compiled
+from _destroy import EXPECTED
+from _guest_program import compiled
 from _sandboxed import Runner
 
 
@@ -14,5 +15,5 @@ from _sandboxed import Runner
 def test_waits_outlive_their_context(user: Runner, level: str) -> None:
     with tempfile.TemporaryDirectory(dir="/tmp") as folder:
         Path(folder).chmod(0o755)
-        done = user.run("--uapi", level, "--", str(compiled(Path(folder))))
+        done = user.run("--uapi", level, "--", str(compiled("destroy.c", Path(folder))))
     assert (done.stdout, done.returncode) == (EXPECTED, 0), done.stderr
