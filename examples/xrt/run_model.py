@@ -93,4 +93,7 @@ def length(tensor: dict) -> int:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except RuntimeError as error:  # what XRT throws
+        sys.exit(f"XRT: {str(error).strip()}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -87,6 +88,21 @@ def test_run_lists(xrt: Xrt, small: Small, count: int) -> None:
     sizes = [str(size) for size in (small.x.nbytes, len(small.y), step.workspace)]
     xrt.run("python3", "-c", RUN_LIST, str(count), *sizes)
     assert xrt.read("y.bin") == small.y * count
+
+
+def test_too_little_locked_memory(xrt: Xrt) -> None:
+    """A scratch pad of 9 MiB where 8 are allowed: one sentence with the remedy before, and XRT's own after."""
+    if not xrt.runner.prefix:
+        pytest.skip("root may lock what it likes")
+    prepare(xrt, Small(3))
+    command = [word for word in xrt.command("python3", xrt.example("run_model.py"), "small.program") if word != "--quiet"]
+    at = command.index(xrt.runner.prefix[0])
+    command[at:at] = ["prlimit", "--memlock=8388608:8388608"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False, **xrt.place())
+    warning, error = done.stderr.splitlines()
+    assert warning.startswith("fauxdna: locked memory is limited to 8192 KiB, and XRT locks all of its buffers")
+    assert "/etc/security/limits.d" in warning
+    assert (error, done.returncode) == ("XRT: Failed to get scratchpad buffer from context", 1)
 
 
 def test_a_program_built_elsewhere_is_named(xrt: Xrt, small: Small) -> None:

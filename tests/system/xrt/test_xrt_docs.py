@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -39,16 +39,14 @@ def clone(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
         find_root("trixie")
     except FauxdnaError as error:
         pytest.skip(f"Debian 13 with XRT can't be fetched: {error}")
-    folder = Path("/tmp") / f"fauxdna-docs-{os.getpid()}-{request.param}"
-    shutil.copytree(EXAMPLES, folder / "examples", ignore=shutil.ignore_patterns("__pycache__"))
-    try:
-        for name, line in (("python", 'exec "$P" "$@"'), ("fauxdna", 'exec "$P" -m fauxdna "$@"')):
-            (folder / name).write_text(f"#!/bin/sh\nP={runner.python}\n{line}\n")
-            (folder / name).chmod(0o755)
+    with tempfile.TemporaryDirectory(prefix="fauxdna-docs-") as name:
+        folder = Path(name)
+        shutil.copytree(EXAMPLES, folder / "examples", ignore=shutil.ignore_patterns("__pycache__"))
+        for program, line in (("python", 'exec "$P" "$@"'), ("fauxdna", 'exec "$P" -m fauxdna "$@"')):
+            (folder / program).write_text(f"#!/bin/sh\nP={runner.python}\n{line}\n")
+            (folder / program).chmod(0o755)
         folder.chmod(0o777)
         yield runner, folder
-    finally:
-        shutil.rmtree(folder)
 
 
 def follow(clone: tuple[Runner, Path], script: str) -> subprocess.CompletedProcess[str]:
