@@ -59,6 +59,8 @@ def enter() -> None:
             _write("/proc/self/gid_map", f"{group} {group} 1")
         except OSError as error:
             raise _no_namespace(error) from error
+    except OSError as error:
+        raise _no_namespace(error) from error
     try:
         # Mounts of the machine still appear in here; ours never appear there.
         mount("", "/", "", MS_REC | MS_SLAVE)
@@ -227,6 +229,8 @@ def _no_namespace(error: OSError) -> FauxdnaError:
             "as root: sysctl kernel.unprivileged_userns_clone=1",
             errno=number,
         )
+    if _confined():
+        return _apparmor(number)
     if _chrooted():
         return Unsupported(
             "no user namespace: this process is in a chroot, where Linux allows none",
@@ -242,12 +246,8 @@ def _no_namespace(error: OSError) -> FauxdnaError:
 
 def _no_mounts(error: OSError) -> FauxdnaError:
     number = error.errno or errno.EPERM
-    if _setting("kernel/apparmor_restrict_unprivileged_userns") == "1":
-        return Unsupported(
-            "no mounts in the user namespace: AppArmor forbids them to ordinary users",
-            "as root: sysctl kernel.apparmor_restrict_unprivileged_userns=0",
-            errno=number,
-        )
+    if _confined():
+        return _apparmor(number)
     if _chrooted():
         return Unsupported(
             "no private mounts: the root of this process is no mount point, as in a chroot",
@@ -257,6 +257,19 @@ def _no_mounts(error: OSError) -> FauxdnaError:
     return Unsupported(
         f"no private mounts at {error.filename} ({os.strerror(number)}): a container or security module forbids them",
         "in a container, allow them: --security-opt seccomp=unconfined --cap-add SYS_ADMIN",
+        errno=number,
+    )
+
+
+def _confined() -> bool:
+    """Whether AppArmor takes the rights away that a user namespace gives: Ubuntu 24.04 does, from programs without a profile."""
+    return os.geteuid() != 0 and _setting("kernel/apparmor_restrict_unprivileged_userns") == "1"
+
+
+def _apparmor(number: int) -> FauxdnaError:
+    return Unsupported(
+        "no rights in the user namespace: AppArmor takes them from ordinary users",
+        "as root: sysctl kernel.apparmor_restrict_unprivileged_userns=0",
         errno=number,
     )
 

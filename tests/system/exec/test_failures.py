@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import struct
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from _sandboxed import Runner
 
+from fauxdna.errors import Unsupported
+from fauxdna.host import _sandbox
 from fauxdna.host._program import CannotRun, examine
 
 
@@ -58,6 +62,100 @@ def test_no_user_namespaces(user: Runner) -> None:
     done = run([*outer, *user.command("exec", "--", "true")[len(user.prefix) :]], user)
     assert done.returncode == 125, done
     assert "max_user_namespaces" in done.stderr
+
+
+REFUSING = """
+import ctypes, os, struct, sys
+number, error, *command = sys.argv[1:]
+rows = [(0x20, 0, 0, 0), (0x15, 0, 1, int(number)), (0x06, 0, 0, 0x50000 | int(error)), (0x06, 0, 0, 0x7FFF0000)]
+code = ctypes.create_string_buffer(b"".join(struct.pack("<HBBI", *row) for row in rows))
+program = ctypes.create_string_buffer(struct.pack("<H6xQ", len(rows), ctypes.addressof(code)))
+libc = ctypes.CDLL(None)
+assert not libc.prctl(38, *(ctypes.c_ulong(value) for value in (1, 0, 0, 0)))
+assert not libc.prctl(22, ctypes.c_ulong(2), program, ctypes.c_ulong(0), ctypes.c_ulong(0))
+os.execvp(command[0], command)
+"""
+"""Runs a command whose system call NUMBER fails with ERROR (PR_SET_SECCOMP, SECCOMP_RET_ERRNO), as a container's profile does."""
+UNSHARE, MOUNT, SECCOMP = 272, 165, 317
+
+
+def refused(runner: Runner, number: int, error: int) -> subprocess.CompletedProcess[str]:
+    """``fauxdna exec true`` where a system call is refused."""
+    command = runner.command("exec", "--", "true")[len(runner.prefix) :]
+    return run([*runner.prefix, runner.python, "-c", REFUSING, str(number), str(error), *command], runner)
+
+
+@pytest.mark.parametrize("error", [errno.EPERM, errno.ENOSYS])
+def test_a_container_without_namespaces(runner: Runner, error: int) -> None:
+    done = refused(runner, UNSHARE, error)
+    assert (done.returncode, done.stdout) == (125, "")
+    assert done.stderr == (
+        f"fauxdna: no user namespace ({os.strerror(error)}): a container, a chroot or a security module forbids it; "
+        "in a container, allow it: podman run --security-opt seccomp=unconfined, or docker run with it and --cap-add SYS_ADMIN "
+        f"[{errno.errorcode[error]}]\n"
+    )
+
+
+def test_a_container_without_mounts(runner: Runner) -> None:
+    done = refused(runner, MOUNT, errno.EPERM)
+    assert (done.returncode, done.stdout) == (125, "")
+    assert done.stderr == (
+        "fauxdna: no private mounts at / (Operation not permitted): a container or security module forbids them; "
+        "in a container, allow them: --security-opt seccomp=unconfined --cap-add SYS_ADMIN [EPERM]\n"
+    )
+
+
+@pytest.mark.parametrize("error", [errno.EINVAL, errno.ENOSYS])
+def test_a_kernel_without_seccomp_notification(runner: Runner, error: int) -> None:
+    done = refused(runner, SECCOMP, error)
+    assert (done.returncode, done.stdout) == (125, "")
+    assert "Linux 5.19 or later with CONFIG_SECCOMP_FILTER has it; boot a newer kernel" in done.stderr
+
+
+def test_apparmor_forbids_mounts(user: Runner, tmp_path: Path) -> None:
+    """Ubuntu 24.04's setting, shown by a tmpfs over /proc/sys/kernel; its refusal comes from seccomp."""
+    if not user.prefix:
+        pytest.skip("needs root to show another setting")
+    script = """
+        mount -t tmpfs none /proc/sys/kernel
+        echo 1 > /proc/sys/kernel/apparmor_restrict_unprivileged_userns
+        exec "$@"
+    """
+    confined = replace(user, prefix=("unshare", "--mount", "sh", "-c", script, "sh", *user.prefix))
+    done = refused(confined, MOUNT, errno.EACCES)
+    assert (done.returncode, done.stdout) == (125, "")
+    assert done.stderr == (
+        "fauxdna: no rights in the user namespace: AppArmor takes them from ordinary users; "
+        "as root: sysctl kernel.apparmor_restrict_unprivileged_userns=0 [EACCES]\n"
+    )
+
+
+def test_apparmor_forbids_the_id_map(monkeypatch: pytest.MonkeyPatch) -> None:
+    """There the map is refused as well, since writing it takes CAP_SYS_ADMIN in the namespace (map_write of user_namespace.c)."""
+
+    def denied(path: str, text: str) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted", path)
+
+    monkeypatch.setattr(_sandbox, "unshare", lambda flags: None)
+    monkeypatch.setattr(_sandbox, "_write", denied)
+    monkeypatch.setattr(_sandbox, "_setting", {"kernel/apparmor_restrict_unprivileged_userns": "1"}.get)
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    with pytest.raises(Unsupported, match=r"AppArmor takes them .* sysctl kernel\.apparmor_restrict_unprivileged_userns=0"):
+        _sandbox.enter()
+
+
+def test_where_another_listens_to_system_calls(runner: Runner) -> None:
+    source = (
+        "import os, sys\nfrom fauxdna.host._filter import install_filter\n"
+        "os.set_inheritable(install_filter(), True)\nos.execvp(sys.argv[1], sys.argv[1:])"
+    )
+    command = runner.command("exec", "--quiet", "--", "true")[len(runner.prefix) :]
+    done = run([*runner.prefix, runner.python, "-c", source, *command], runner)
+    assert (done.returncode, done.stdout) == (125, "")
+    assert done.stderr == (
+        "fauxdna: this process is inside a sandbox that listens to its system calls, and Linux allows one listener; "
+        "leave the outer `fauxdna exec` or container first [EBUSY]\n"
+    )
 
 
 def test_in_a_chroot(user: Runner, tmp_path: Path) -> None:
