@@ -25,6 +25,9 @@ from __future__ import annotations
 
 import errno as codes
 
+# Python knows 95 by POSIX's name; drivers, and docs/errors.md, by the other one.
+_NAMES = {**codes.errorcode, codes.EOPNOTSUPP: "EOPNOTSUPP"}
+
 
 class FauxdnaError(OSError):
     """Base of everything that the driver, the accel layer and the runtime raise."""
@@ -43,7 +46,7 @@ class FauxdnaError(OSError):
         return _rebuild, (type(self), self.problem, self.remedy, self.errno)
 
     def __str__(self) -> str:
-        name = codes.errorcode.get(self.errno or 0, str(self.errno))
+        name = _NAMES.get(self.errno or 0, str(self.errno))
         return f"{self.strerror} [{name}]"
 
 

@@ -28,5 +28,9 @@ def test_every_error_is_in_the_drawing(kind: type[errors.FauxdnaError]) -> None:
     assert kind.__name__ in (errors.__doc__ or "")
 
 
+def test_an_errno_has_the_name_that_linux_gives_it() -> None:
+    assert str(errors.Unsupported("a", "b")) == "a; b [EOPNOTSUPP]", "Python's errno module says ENOTSUP"
+
+
 def test_an_errno_can_be_given() -> None:
     assert errors.NotFound("context 9", "create it", errno=errno.EINVAL).errno == errno.EINVAL
