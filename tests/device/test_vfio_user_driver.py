@@ -115,3 +115,26 @@ def test_vfs_for_clients_while_the_pf_is_driven_here(die: LocalDie, tmp_path: Pa
             assert bus.region_read(Region.CONFIG, 0, 4) == bytes.fromhex("2210f317")
             with probe(bus, "0000:05:00.1") as vf:
                 assert vf.started
+
+
+def test_64_vfs_on_64_sockets(die: LocalDie, tmp_path: Path) -> None:
+    """A packet completes on each, and with the PF's VF Enable they all vanish."""
+    names = ["pf", *(f"vf{index}" for index in range(64))]
+    with VfioUserServer(die) as server:
+        for name in names:
+            server.listen(tmp_path / name, name)
+        # Routing ids 0x500 + 1 to 0x500 + 64: bus 5, device = id >> 3, function = id & 7.
+        places = ["0000:05:00.0", *(f"0000:05:{vf >> 3:02x}.{vf & 7}" for vf in range(1, 65))]
+        sockets = VfioUserHost({bdf: tmp_path / name for bdf, name in zip(places, names, strict=True)})
+        with machine(sockets, 64) as host:
+            assert sorted(host.nodes) == sorted(places)
+            for bdf in places[1:]:
+                with host.open(bdf=bdf) as file:
+                    queue = HandMadeQueue(file, padded=True)
+                    file.wait_cmd(queue.handle, queue.put(), PATIENCE_MS)
+                    queue.close()
+            assert len(server.clients) == 65
+            host.set_vfs(0)
+        with VfioUserBus(tmp_path / "vf63") as bus:
+            assert bus.region_read(Region.CONFIG, 0, 4) == b"\xff" * 4
+        assert server.dma_maps == 0

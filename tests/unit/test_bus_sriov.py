@@ -60,6 +60,23 @@ def test_vfs_that_reach_the_next_bus() -> None:
     assert found.limit(0x05F8, ari=True) == 7
 
 
+@pytest.mark.parametrize(("bus", "devfn"), [(0, 0x28), (5, 0xF8), (0x10, 0x00), (0xFD, 0xFF)])
+@pytest.mark.parametrize(("offset", "stride"), [(1, 1), (0x80, 2), (7, 4)])
+def test_all_64_are_where_linux_looks(bus: int, devfn: int, offset: int, stride: int) -> None:
+    """SR-IOV specification 2.1.2: a VF's routing id is the PF's + offset + index * stride; its upper 8 bits are the bus.
+
+    Linux 7.2 drivers/pci/iov.c adds on the devfn, and carries into the bus (pci_iov_virtfn_bus, pci_iov_virtfn_devfn).
+    """
+    found = capability(offset=offset, stride=stride)
+    for vf in range(64):
+        far = devfn + offset + stride * vf
+        linux_bus, linux_devfn = bus + (far >> 8), far & 0xFF
+        routing = found.routing_id(bus << 8 | devfn, vf)
+        assert (routing >> 8, routing & 0xFF) == (linux_bus, linux_devfn)
+        assert found.bus(bus << 8 | devfn, vf) == linux_bus
+        assert ecam_address(0, routing, 4) == linux_bus << 20 | linux_devfn << 12 | 4
+
+
 def test_offset_and_stride_of_other_devices() -> None:
     """Offset 0x80 and stride 2, as Intel's 82576 has: 01:00.0 to 01:10.0, 01:10.2, ..."""
     found = capability(offset=0x80, stride=2, total=8)

@@ -68,8 +68,8 @@ def test_a_share_keeps_its_commas_and_has_a_slot() -> None:
 @pytest.mark.parametrize(
     ("settings", "problem"),
     [
-        (Settings(vfs=8), "8 VFs: QEMU hides ARI, so a slot has 8 functions; ask for 0 to 7"),
-        (Settings(vfs=-1), "ask for 0 to 7"),
+        (Settings(vfs=65), "65 VFs: a PF has up to 64; ask for 0 to 64"),
+        (Settings(vfs=-1), "ask for 0 to 64"),
         (Settings(vfs=17, pf=False), "17 VFs: there are 16 slots for them; ask for 0 to 16"),
         (Settings(vfs=0, pf=False), "has no device"),
         (Settings(memory=128), "give at least 256"),

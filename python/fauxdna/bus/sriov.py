@@ -60,7 +60,10 @@ class SriovCapability:
         return any(self.routing_id(pf, vf) >> 3 != pf >> 3 for vf in range(count))
 
     def limit(self, pf: int, *, ari: bool) -> int:
-        """How many VFs can be reached, in the PF's slot or, with ARI, on its bus."""
+        """How many VFs can be reached below a port: those of the PF's slot or, with ARI, of its bus.
+
+        A root bus has its own device numbers, where more slots follow the PF's.
+        """
         shift = 8 if ari else 3
         reached = (vf for vf in range(self.total_vfs) if self.routing_id(pf, vf) >> shift != pf >> shift)
         return next(reached, self.total_vfs)

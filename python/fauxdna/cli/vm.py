@@ -42,7 +42,7 @@ def vm(
         str, typer.Option(help="'stock' (Debian's Linux 7.2), or a bzImage or vmlinux.", autocompletion=words("stock"))
     ] = "stock",
     modules: Annotated[Path | None, typer.Option(help="The kernel's modules: a build tree, or lib/modules/VERSION.")] = None,
-    vfs: Annotated[int, typer.Option(help="Virtual functions, 0 to 7; up to 16 with --no-pf.")] = 2,
+    vfs: Annotated[int, typer.Option(help="Virtual functions, 0 to 64; up to 16 with --no-pf.")] = 2,
     pf: Annotated[
         bool, typer.Option("--pf/--no-pf", help="Give the guest the PF too, or VFs only, as a hypervisor does.")
     ] = True,

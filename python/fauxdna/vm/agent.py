@@ -89,6 +89,13 @@ class Agent:
                     self.boot.problems.append(rest)
         return self.boot
 
+    def reboot(self, timeout: float) -> Boot:
+        """Has the guest reboot, and reads the phases of its next boot."""
+        self.boot = Boot()
+        begun = time.monotonic()
+        self._send(token_hex(8), "reboot -f")
+        return self.wait_ready(begun, timeout)
+
     def run(
         self,
         command: str | Sequence[str],
@@ -111,11 +118,7 @@ class Agent:
         kept = {"stdout": bytearray(), "stderr": bytearray()}
         sinks: dict[str, Sink] = {"stdout": stdout or kept["stdout"].extend, "stderr": stderr or kept["stderr"].extend}
         feed = None if stdin is None or self._input_path is None else Feed(self._input_path, identifier, stdin)
-        control = self._sockets["control"]
-        control.setblocking(True)
-        words = (identifier, base64.b64encode(script.encode()).decode(), *([INPUT] if feed else []))
-        control.sendall(" ".join(words).encode() + b"\n")
-        control.setblocking(False)
+        self._send(identifier, script, *([INPUT] if feed else []))
         try:
             if feed is not None:
                 feed.attach(self._selector)
@@ -125,6 +128,13 @@ class Agent:
                 feed.close()
         texts = {name: bytes(data).decode(errors="replace") for name, data in kept.items()}
         return Completed(status, texts["stdout"], texts["stderr"])
+
+    def _send(self, identifier: str, script: str, *more: str) -> None:
+        control = self._sockets["control"]
+        control.setblocking(True)
+        words = (identifier, base64.b64encode(script.encode()).decode(), *more)
+        control.sendall(" ".join(words).encode() + b"\n")
+        control.setblocking(False)
 
     def close(self) -> None:
         """Lets the ports go; may be called twice."""

@@ -10,10 +10,8 @@ from pathlib import Path
 from typing import Final
 
 SLOT: Final = 5
-"""The PF is 00:05.0 and its VFs follow it; VFs without their PF have a slot each, from this one on."""
+"""The PF is 00:05.0 and its VFs follow it, into the next slots too; VFs without their PF have a slot each, from this one on."""
 PF_ROUTING_ID: Final = SLOT << 3
-FUNCTIONS: Final = 8
-"""Functions behind one slot without ARI, which stock QEMU hides from the guest: the PF and up to seven VFs."""
 SLOTS: Final = 16
 """For VFs without their PF."""
 SHARE_SLOT: Final = SLOT + SLOTS
@@ -86,6 +84,8 @@ class Layout:
     console: Path | None = None
     """Where the serial console goes; None: to the terminal, with Ctrl-A x to leave."""
     append: Sequence[str] = ()
+    reboots: bool = False
+    """A guest's reboot, and a panic, start it again; QEMU ends otherwise."""
     arguments: Sequence[str] = ()
     """The user's own."""
 
@@ -119,7 +119,7 @@ def command_line(layout: Layout) -> list[str]:
         *("-machine", "q35,memory-backend=memory,hpet=off" + ("" if tcg else ",kernel-irqchip=split")),
         # Shared, because the device reaches the guest's memory through this file.
         *("-object", f"memory-backend-memfd,id=memory,size={size},share=on"),
-        *("-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"),
+        *("-nodefaults", "-no-user-config", "-display", "none", *([] if layout.reboots else ["-no-reboot"])),
         *("-kernel", str(layout.kernel), "-initrd", str(layout.initrd), "-append", " ".join(kernel_line(layout))),
         *("-serial", "mon:stdio" if layout.console is None else f"file:{_escaped(layout.console)}"),
     ]

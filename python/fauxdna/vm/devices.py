@@ -15,7 +15,7 @@ from fauxdna.firmware import build_images
 from fauxdna.serve import Fault, LocalDie
 from fauxdna.serve.vfio_user import VfioUserServer
 
-from .command import ECAM, PF_ROUTING_ID, SLOT, SLOTS
+from .command import ECAM, PF_ROUTING_ID, SLOT
 from .errors import GuestError
 from .qtest import Qtest
 
@@ -35,25 +35,35 @@ class Devices:
         """What went wrong beside the guest; the die's log has it too."""
         self._vfs = vfs
         with ExitStack() as undo:
-            self.die = die or undo.enter_context(LocalDie(pci.bdf(0, PF_ROUTING_ID), total_vfs=SLOTS, mirror_write_index=mirror))
+            self.die = die or undo.enter_context(LocalDie(pci.bdf(0, PF_ROUTING_ID), mirror_write_index=mirror))
             if faults:
                 self.die.inject(*faults)
             self.server = undo.enter_context(VfioUserServer(self.die, on_vf_enable=self._vfs_enabled if pf else None))
-            own, self._guest_end = socket.socketpair()
-            undo.enter_context(own)
-            undo.enter_context(self._guest_end)
-            self._qtest = Qtest(own)
-            self.qtest_end = self._guest_end.fileno()
-            """What QEMU inherits; closed by :meth:`started`."""
+            self._own_end, self._guest_end = socket.socketpair()
+            self._qtest = Qtest(self._own_end)
+            undo.callback(self._close_qtest)
             if not pf:
                 self._start_pf(vfs, undo)
-            places = {f"vf{index}": (SLOT, 1 + index) if pf else (SLOT + index, 0) for index in range(vfs)}
-            if pf:
-                places["pf"] = (SLOT, 0)
+            places = {"pf": (SLOT, 0)} if pf else {}
+            for index in range(vfs):
+                routing = pci.vf_routing_id(PF_ROUTING_ID, index)
+                places[f"vf{index}"] = (routing >> 3, routing & 7) if pf else (SLOT + index, 0)
             for name, place in places.items():
                 self.sockets[place] = folder / f"{name}.sock"
                 self.server.listen(self.sockets[place], name)
             self._undo = undo.pop_all()
+
+    @property
+    def qtest_end(self) -> int:
+        """What QEMU inherits; closed by :meth:`started`."""
+        return self._guest_end.fileno()
+
+    def renew(self) -> None:
+        """Another QEMU is to come, on the same sockets."""
+        self._close_qtest()
+        self.problems = []
+        self._own_end, self._guest_end = socket.socketpair()
+        self._qtest = Qtest(self._own_end)
 
     def started(self) -> None:
         """QEMU runs and holds its end of the qtest socket."""
@@ -64,6 +74,10 @@ class Devices:
 
     def __exit__(self, *_: object) -> None:
         self._undo.close()
+
+    def _close_qtest(self) -> None:
+        self._own_end.close()
+        self._guest_end.close()
 
     def _vfs_enabled(self, count: int) -> None:
         """Programs the BARs of VFs, as hardware does: QEMU does not forward the guest's writes to the SR-IOV capability."""

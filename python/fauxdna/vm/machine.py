@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Self
 
+from fauxdna.abi import pci
 from fauxdna.cache import cache_folder
 from fauxdna.errors import InvalidArgument, NotFound
 from fauxdna.serve import Fault, LocalDie
@@ -27,7 +28,6 @@ from .agent import INPUT, Agent, Boot, Completed, Ended, Sink
 from .command import (
     CARVEOUT_ADDRESS,
     CARVEOUT_SIZE,
-    FUNCTIONS,
     ROOT_TAG,
     SHARES,
     SLOTS,
@@ -96,19 +96,22 @@ class Settings:
     """The serial console goes to the terminal, with a shell on it, and no commands are taken."""
     verbose: bool = False
     """The kernel prints everything to the console, not only warnings."""
+    reboots: bool = False
+    """The guest may reboot (:meth:`Machine.reboot`); then a panic does not end QEMU, but starts the guest again."""
     boot_seconds: float = BOOT_SECONDS
 
     def check(self) -> None:
         """Refuses what no guest can be."""
-        limit = FUNCTIONS - 1 if self.pf else SLOTS
+        limit = pci.TOTAL_VFS if self.pf else SLOTS
         if not 0 <= self.vfs <= limit:
-            why = f"QEMU hides ARI, so a slot has {FUNCTIONS} functions" if self.pf else f"there are {SLOTS} slots for them"
+            why = f"a PF has up to {limit}" if self.pf else f"there are {SLOTS} slots for them"
             raise InvalidArgument(f"{self.vfs} VFs: {why}", f"ask for 0 to {limit}")
         if len(self.shares) + (self.root is not None) > SHARES:
             raise InvalidArgument(f"{len(self.shares)} shares: there are {SHARES} slots, one for the root", "share fewer")
         if not self.pf and not self.vfs:
             raise InvalidArgument("a guest without PF and without VFs has no device", "give it a VF")
-        least = 1024 if self.iommu is Iommu.CARVEOUT else 256
+        carved = CARVEOUT_ADDRESS + (self.vfs + self.pf) * CARVEOUT_SIZE >> 20
+        least = max(1024, carved) if self.iommu is Iommu.CARVEOUT else 256
         if self.memory < least:
             raise InvalidArgument(f"{self.memory} MiB of memory are too few for this guest", f"give at least {least}")
         if not 0 < self.cpus <= CPUS:
@@ -133,11 +136,17 @@ class Machine:
     Args:
         settings: What it is to be.
         die: The die whose functions it gets; a new one, closed with the machine, by default.
+        devices: A die and its server that outlive the machine, in place of ``die``: those of another machine with these settings.
         progress: Told what happens before the boot.
     """
 
     def __init__(
-        self, settings: Settings | None = None, *, die: LocalDie | None = None, progress: Progress | None = None
+        self,
+        settings: Settings | None = None,
+        *,
+        die: LocalDie | None = None,
+        devices: Devices | None = None,
+        progress: Progress | None = None,
     ) -> None:
         self.settings = settings or Settings()
         self.settings.check()
@@ -147,6 +156,7 @@ class Machine:
         self._process: subprocess.Popen[bytes] | None = None
         self._folder: Path | None = None
         self._given = die
+        self._lasting = devices
         self._devices: Devices | None = None
         self.booted = Boot()
         """How the boot went."""
@@ -184,6 +194,17 @@ class Machine:
         except Ended:
             raise self._died("the guest ended while a command ran") from None
 
+    def reboot(self) -> Boot:
+        """Has the guest reboot, which resets its functions, and waits until it takes commands again. For ``Settings.reboots``."""
+        if self._agent is None or not self.settings.reboots:
+            raise InvalidArgument("the guest does not run, or QEMU ends with its reboot", "boot it with Settings(reboots=True)")
+        try:
+            self.booted = self._agent.reboot(self.settings.boot_seconds)
+        except Ended:
+            raise self._died("the guest ended while it rebooted") from None
+        self.booted.problems += self.devices.problems
+        return self.booted
+
     def dmesg(self) -> str:
         """The guest's kernel log."""
         return self.run(["dmesg"]).stdout
@@ -213,7 +234,7 @@ class Machine:
 
     def _boot(self) -> Boot:
         settings = self.settings
-        self._folder = folder = _folder_for_sockets(self._cleanup)
+        self._folder = folder = folder_for_sockets(self._cleanup)
         qemu = find_qemu(self._progress)
         kernel = own_kernel(settings.kernel, settings.modules, folder) if settings.kernel else stock_kernel(self._progress)
         self.accelerator = choose(settings.accelerator, qemu, kernel, self._progress)
@@ -223,9 +244,13 @@ class Machine:
             initrd.write_bytes(archive)
         except OSError as error:
             raise GuestError(f"{initrd}: {error.strerror}", "make room there, or name another folder in TMPDIR") from error
-        self._devices = devices = self._cleanup.enter_context(
-            Devices(folder, settings.vfs, settings.pf, self._given, settings.mirror, settings.faults)
-        )
+        if self._lasting is not None:
+            self._devices = devices = self._lasting
+            devices.renew()
+        else:
+            self._devices = devices = self._cleanup.enter_context(
+                Devices(folder, settings.vfs, settings.pf, self._given, settings.mirror, settings.faults)
+            )
         agent = None if settings.console else Agent(folder / INPUT)
         if agent is not None:
             self._cleanup.callback(agent.close)
@@ -248,6 +273,7 @@ class Machine:
                 *settings.kernel_arguments,
                 *([] if settings.verbose or settings.console else ["loglevel=5"]),
             ],
+            reboots=settings.reboots,
             arguments=settings.qemu_arguments,
         )
         self._progress(f"booting Linux {kernel.release} with {self.accelerator.value}")
@@ -341,7 +367,7 @@ class Machine:
         return "\n".join([*self.console_log().splitlines()[-_LOG_LINES:], *said])
 
 
-def _folder_for_sockets(cleanup: ExitStack) -> Path:
+def folder_for_sockets(cleanup: ExitStack) -> Path:
     """A folder with a short name, locked as long as this process uses it; those that killed processes left go."""
     places = [Path(tempfile.gettempdir()), Path("/tmp")]
     place = places[len(str(places[0])) + len(_FOLDER_PREFIX) + 8 > _SOCKET_PATH_MAX]

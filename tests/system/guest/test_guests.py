@@ -137,8 +137,8 @@ def test_memory_from_a_carve_out(equipment: Equipment) -> None:
 
 def test_a_kernel_of_ones_own(kernel: Kernel, equipment: Equipment) -> None:
     folder = kernel.image.parent
-    with Machine(Settings(kernel=folder / "vmlinuz", modules=folder, vfs=7, memory=512, **equipment)) as machine:
-        assert machine.run("fauxdna-probe").stdout.count("the same as outside") == 7
+    with Machine(Settings(kernel=folder / "vmlinuz", modules=folder, vfs=9, memory=512, **equipment)) as machine:
+        assert machine.run("fauxdna-probe").stdout.count("the same as outside") == 9
 
 
 def test_a_read_only_share_takes_nothing(tmp_path: Path, equipment: Equipment) -> None:

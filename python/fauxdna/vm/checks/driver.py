@@ -6,6 +6,7 @@ import time
 from typing import Final
 
 from .bench import PF, VFS, Bench, CheckFailed
+from .held import Held
 
 CONTEXT_CYCLES: Final = 1000
 VF_CYCLES: Final = 100
@@ -30,15 +31,16 @@ def refusals(bench: Bench) -> None:
 
 
 def contexts(bench: Bench) -> dict[str, float]:
-    """1,000 contexts are created, run a packet and are destroyed; no DMA mapping is left."""
+    """1,000 contexts are created, run a packet and are destroyed; no DMA mapping is left, nor does the device hold more."""
     bench.do("fauxdna-probe contexts 5")
-    before = bench.server.dma_maps
+    before, held = bench.server.dma_maps, Held.now()
     began = time.monotonic()
     count = CONTEXT_CYCLES // bench.divisor
     bench.do(f"fauxdna-probe contexts {count}")
     seconds = time.monotonic() - began
     if bench.server.dma_maps != before:
         raise CheckFailed(f"{bench.server.dma_maps} DMA mappings exist, {before} did before")
+    _no_more(held)
     return {"context_ms": seconds / count * 1e3}
 
 
@@ -68,9 +70,9 @@ def wait_timeout(bench: Bench) -> None:
 
 
 def vf_cycles(bench: Bench) -> dict[str, float]:
-    """VFs are destroyed and created a hundred times, and compute afterwards."""
+    """VFs are destroyed and created a hundred times, and compute afterwards; the device holds no more than before."""
     round_trip = min(_seconds(bench, "true") for _ in range(3))
-    times = []
+    times, held = [], Held.now()
     for _ in range(VF_CYCLES // bench.divisor):
         bench.set_vfs(0)
         times.append(_seconds(bench, f"echo 2 > /sys/bus/pci/devices/{PF}/sriov_numvfs") - round_trip)
@@ -78,6 +80,7 @@ def vf_cycles(bench: Bench) -> dict[str, float]:
         bench.works(vf)
     if len(bench.server.clients) != 1 + len(VFS):
         raise CheckFailed(f"the server's clients are {bench.server.clients}")
+    _no_more(held)
     median = sorted(times)[len(times) // 2]
     return {"vfs_create_ms": median * 1e3, "vf_ms": (median - VF_WAIT_S) / len(VFS) * 1e3}
 
@@ -98,6 +101,11 @@ def _latency(bench: Bench, words: str) -> tuple[float, float]:
     printed = bench.do(f"fauxdna-probe {words}").split()
     numbers = [float(word) for word in printed if word.replace(".", "", 1).isdigit()]
     return numbers[0], numbers[1]
+
+
+def _no_more(held: Held) -> None:
+    if growth := held.growth():
+        raise CheckFailed(growth)
 
 
 def _seconds(bench: Bench, script: str) -> float:

@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import itertools
-import os
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Final
 
 from fauxdna.errors import FauxdnaError
-from fauxdna.serve import LocalDie
 
-from ..command import SLOTS
 from ..machine import Machine, Settings
 from ..packages import Progress
 from . import driver, failing
 from .bench import DRIVER_COMPLAINTS, KERNEL_COMPLAINTS, VFS, Bench, CheckFailed
+from .reboots import reboots
 from .report import Case, Report
 
-REBOOTS: Final = 20
 LOG_SIZE: Final = "log_buf_len=4M"
 """No line of a check is overwritten before it is read."""
 Check = Callable[[Bench], Mapping[str, float] | None]
@@ -91,7 +88,7 @@ def run_checks(settings: Settings, progress: Progress, *, quick: bool = False) -
         return report
     finally:
         machine.close()
-    report.cases.append(_reboots(settings, progress, REBOOTS // (10 if quick else 1)))
+    report.cases.append(reboots(settings, progress, quick=quick))
     return report
 
 
@@ -117,37 +114,3 @@ def _complaints(log: Iterable[str], *, of_driver: bool = False) -> str:
     patterns = (KERNEL_COMPLAINTS, *([DRIVER_COMPLAINTS] if of_driver else []))
     bad = [line for line in log if any(pattern.search(line) for pattern in patterns)]
     return "\n".join(["the kernel's log has complaints", *bad]) if bad else ""
-
-
-def _reboots(settings: Settings, progress: Progress, count: int) -> Case:
-    """Guests come up, compute and are killed, one after another, on one die; no mapping, descriptor or thread is left."""
-    case = Case("reboots")
-    began = time.monotonic()
-    with LocalDie(total_vfs=SLOTS) as die:
-        before = (0, 0)
-        for number in range(count):
-            progress(f"boot {number + 1} of {count} on one die")
-            try:
-                with Machine(settings, die=die) as machine:
-                    bench = Bench(machine)
-                    bench.works()
-                    bench.works(VFS[1])
-                    machine.kill()
-                    bench.let_go()
-            except (CheckFailed, FauxdnaError) as error:
-                case.failure = f"boot {number + 1}: {error}"
-                break
-            after = _resources()
-            if number == 0:
-                before = after
-            elif after[0] > before[0] or after[1] > before[1]:
-                case.failure = f"after boot {number + 1} there are {after} descriptors and threads, {before} after the first"
-                break
-        case.figures = {"descriptors": before[0], "threads": before[1], "boots": count}
-    case.seconds = time.monotonic() - began
-    return case
-
-
-def _resources() -> tuple[int, int]:
-    """Open descriptors and threads of this process."""
-    return len(os.listdir("/proc/self/fd")), len(os.listdir("/proc/self/task"))
