@@ -6,18 +6,22 @@ import errno
 import os
 import struct
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from _doors import HandMadeQueue
-from _patience import PATIENCE_MS
+from _patience import PATIENCE, PATIENCE_MS
+from _uapi import Sandbox, ServiceKernel
 
 from fauxdna.abi.control_code import PAGE_SIZE
 from fauxdna.abi.uapi import ATTRIBUTE_STATE, HWCTX_ENTRY, ArrayParam, BoType, StateParam
 from fauxdna.abi.uapi_next import Level
 from fauxdna.accel import AccelFile, Mapping
 from fauxdna.accel.machine import Machine
+from fauxdna.accel.real import RealFile
 from fauxdna.errors import FauxdnaError
 from fauxdna.firmware import build_images
+from fauxdna.runtime._queue import CommandQueue
 from fauxdna.serve import LocalDie
 
 ASSIGN, REMOVE = 1, 2
@@ -39,16 +43,22 @@ TEXTS = {
 """Of XRT's ``uc_log_schema.h``."""
 
 
-@pytest.fixture
-def file() -> Iterator[AccelFile]:
+@pytest.fixture(params=["local", "service"])
+def file(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[AccelFile]:
+    """An open file of our driver, and one of a program in a sandbox."""
     with (
         LocalDie() as die,
-        Machine(die, lambda path: build_images()[path.rpartition("/")[2]], kick_fd=die.kick_fd) as machine,
+        Machine(die, lambda path: build_images()[path.rpartition("/")[2]], kick_fd=die.kick_fd, telemetry=die) as machine,
         machine.open(level=Level.NEXT) as opened,
     ):
         # Level INFORMATION: packets that end well are logged as well.
         opened.function.ask("SET_RUNTIME_CONFIG", type=5, data=3)
-        yield opened
+        if request.param == "local":
+            yield opened
+            return
+        (tmp_path / "accel0").touch()
+        with Sandbox(machine, level=Level.NEXT) as sandbox, RealFile(tmp_path / "accel0", ServiceKernel(sandbox)) as real:
+            yield real
 
 
 def test_unless_more_is_wanted_only_failures_are_logged() -> None:
@@ -140,6 +150,33 @@ def test_what_a_packet_logs(file: AccelFile) -> None:
     file.config_hwctx(queue.handle, REMOVE, metadata)
     assert run(file, queue, code) == 4
     assert len(entries(mapping.memory[:CHUNK])) == 16
+
+
+def test_each_micro_controller_logs_into_its_own_share(file: AccelFile) -> None:
+    """One command on the first uC of each column; shares in any order and size, one after another in the buffer."""
+    queue = CommandQueue(file, 3)
+    shares = [(4, 64), (1, 0), (0, CHUNK), (2, 4096)]
+    log, mapping, _ = allocate(file, b"", 64 + CHUNK + 4096)
+    file.config_hwctx(queue.handle, ASSIGN, describe(file, LOG, log, shares))
+    code = {uc: allocate(file, page(trace(10 + uc)))[2] for uc in (0, 2, 4)}
+    queue.wait(queue.submit(list(code.items())), PATIENCE)
+    memory = mapping.memory[:]
+    of_uc = {0: memory[64 : 64 + CHUNK], 2: memory[64 + CHUNK :]}
+    for uc, share in of_uc.items():
+        # The packet is taken by the first; each runs its own page.
+        expected = [
+            "executing control code ...",
+            "Page-in to slot 0 page offset 0x0",
+            f"collect trace info at offset {10 + uc}",
+            "[end] job: 7",
+            "[EOF] unfinished job number: 0",
+        ]
+        assert [text for text in entries(share) if not text.startswith("Queue packet")] == expected
+    # A share of one entry has the last one.
+    small = memory[:64]
+    assert int.from_bytes(small[:8], "little") >= 5 * 32
+    assert TEXTS[struct.unpack_from("<I", small, 32 + 20)[0]].startswith("[EOF]")
+    queue.close()
 
 
 def test_a_failure_is_logged_before_the_packet_ends(file: AccelFile) -> None:
@@ -238,6 +275,7 @@ def test_refused_configurations(file: AccelFile) -> None:
     file.config_hwctx(queue.handle, REMOVE, good)
 
 
+@pytest.mark.parametrize("file", ["local"], indirect=True)
 def test_shrunk_memory_loses_the_log_and_nothing_else(file: AccelFile) -> None:
     queue = HandMadeQueue(file, padded=True, tiles=4)
     _, _, code = allocate(file, page())
