@@ -294,7 +294,7 @@ xrt::run plain(const xrt::hw_context& context, const std::string& name, const xr
     return run;
 }
 
-// More runs than the queue has places (32), of two kernels of one ELF.
+// More runs than the queue has places (32), of two kernels of one ELF; then in a list.
 void full_queue(const std::string& elf)
 {
     const xrt::device device{0};
@@ -308,6 +308,15 @@ void full_queue(const std::string& elf)
         completes(one.run, "one of a hundred runs");
     for (const auto& one : all)
         check(one.done(), "a run of a hundred has not copied");
+    xrt::runlist list{context};
+    for (auto& one : all) {
+        std::memset(one.to.map(), 0, copied);
+        list.add(one.run);
+    }
+    list.execute();
+    list.wait();
+    for (const auto& one : all)
+        check(one.done(), "a run of a list of a hundred has not copied");
 }
 
 void failures(const std::string& elf)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import subprocess
+from dataclasses import dataclass, replace
 from itertools import islice
 
 import numpy as np
@@ -19,7 +20,6 @@ from fauxdna.errors import CommandFailed
 
 pytestmark = [pytest.mark.trixie, pytest.mark.models]
 INPUTS = 24
-"""A run list longer than this goes to the device in parts."""
 
 
 @dataclass(frozen=True)
@@ -78,6 +78,32 @@ def test_memory_of_other_kinds(xrt: Xrt, test: str, count: int) -> None:
 def test_a_context_in_each_of_several_threads(xrt: Xrt, columns: int) -> None:
     count = 2 * columns
     lines(xrt, columns, contexts=count).run(xrt, "contexts", count)
+
+
+def test_programs_beside_each_other_on_one_die(xrt: Xrt) -> None:
+    """Each has its own input, and runs it many times while the others do the same."""
+    made = lines(xrt, 1)
+    program, socket = xrt.build("features.cpp"), str(xrt.folder / "die.sock")
+    serve = xrt.runner.command("serve", "--socket", socket)
+    with subprocess.Popen(serve, stdout=subprocess.PIPE, text=True, env=xrt.runner.environment) as die:
+        try:
+            assert die.stdout is not None
+            assert die.stdout.readline().startswith("ready")
+            running = []
+            for index in range(4):
+                there = replace(xrt, folder=xrt.folder / str(index))
+                there.folder.mkdir(mode=0o777)
+                there.folder.chmod(0o777)
+                there.add("model.elf", made.step.elf)
+                there.add("x0.bin", made.inputs[index])
+                words = ("model.elf", str(len(made.outputs[0])), str(made.step.workspace), "1")
+                command = there.command(f".{program}", "contexts", *words, options=("--die", socket))
+                running.append((there, subprocess.Popen(command, stderr=subprocess.PIPE, text=True, **there.place())))
+            ended = [(process.communicate(timeout=120)[1], process.returncode) for _, process in running]
+        finally:
+            die.terminate()
+    assert ended == [("", 0)] * 4
+    assert [there.read("y0.bin") for there, _ in running] == made.outputs[:4]
 
 
 def test_a_context_of_two_elfs(xrt: Xrt) -> None:
