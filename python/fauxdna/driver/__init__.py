@@ -13,7 +13,8 @@ from fauxdna.bus import Bus
 from fauxdna.log import Log
 
 from ..errors import FauxdnaError
-from .client import BoInfo, Client, ContextInfo, MapTarget, Qos
+from .answers import BoInfo, ContextInfo, MapTarget, Qos
+from .client import Client
 from .config_space import ConfigSpace
 from .function import Function, identify
 from .gem import BufferManager, BufferObject

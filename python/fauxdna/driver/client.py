@@ -7,7 +7,6 @@ import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
@@ -18,13 +17,13 @@ from fauxdna.abi.uapi import (
     CommandType,
     ConfigParam,
     InfoParam,
-    Priority,
     SyncDirection,
 )
 from fauxdna.abi.uapi_next import Level, NextArray
 
 from ..errors import Busy, DeviceGone, InvalidArgument, NotFound, Unsupported
 from . import next_level
+from .answers import BoInfo, ContextInfo, MapTarget, Qos
 from .debug_buffers import DebugBuffers
 from .gem import BufferObject
 from .memory import PAGE_SIZE, BackingStore, MemfdStore, page_align
@@ -39,51 +38,6 @@ _MAX_CONTEXT: Final = 255
 _MAX_ARGUMENTS: Final = 4095
 """``MAX_ARG_COUNT``."""
 _CONFIG_LIMIT: Final = 4096
-
-
-@dataclass(frozen=True)
-class Qos:
-    """``struct amdxdna_qos_info``: hints for the scheduler; 7.2 hands ``priority`` to firmware and ignores the rest."""
-
-    gops: int = 0
-    fps: int = 0
-    dma_bandwidth: int = 0
-    latency: int = 0
-    frame_exec_time: int = 0
-    priority: int = Priority.NORMAL
-
-
-@dataclass(frozen=True)
-class BoInfo:
-    """What GET_BO_INFO returns."""
-
-    map_offset: int
-    """Offset for mmap of the node."""
-    vaddr: int
-    """User address, or all ones: map it first."""
-    xdna_addr: int
-    """Device address."""
-
-
-@dataclass(frozen=True)
-class ContextInfo:
-    """What CREATE_HWCTX returns."""
-
-    handle: int
-    umq_doorbell: int
-    """Offset of the doorbell page for mmap of the node."""
-    syncobj_handle: int
-    """0: AIE4 has none, use WAIT_CMD."""
-
-
-@dataclass(frozen=True)
-class MapTarget:
-    """What mmap of the node shows: ``length`` bytes of ``fd`` from ``offset``, of a BO or (``bo`` None) a doorbell page."""
-
-    fd: int
-    offset: int
-    length: int
-    bo: BufferObject | None = None
 
 
 class Client:

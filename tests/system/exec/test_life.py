@@ -156,3 +156,28 @@ def dies() -> set[str]:
         except OSError:
             continue
     return found
+
+
+WATCH = """
+import ctypes, fcntl, os, signal, struct
+fd = os.open("/dev/accel/accel0", os.O_RDWR)
+def ioctl(number, form, *values):
+    fcntl.ioctl(fd, 3 << 30 | struct.calcsize(form) << 16 | 0x6400 | number, bytearray(struct.pack(form, *values)), True)
+# SET_STATE 6: the trace of firmware's events, of category 0; then GET_ARRAY 4 that waits for more than was ever written.
+state = ctypes.create_string_buffer(struct.pack("<IIQ", 1, 1, 0), 16)
+ioctl(0x48, "<IIQ", 6, 16, ctypes.addressof(state))
+question = ctypes.create_string_buffer(bytes(48) + struct.pack("<QIB3x", 0, 48, 1), 64)
+signal.signal(signal.SIGALRM, lambda *_: print("signal", flush=True))
+signal.siginterrupt(signal.SIGALRM, True)
+signal.setitimer(signal.ITIMER_REAL, 0.2)
+try:
+    ioctl(0x4A, "<IIIIQ", 4, 64, 1, 0, ctypes.addressof(question))
+except OSError as error:
+    print(os.strerror(error.errno))
+"""
+
+
+def test_a_signal_ends_a_watch_of_firmwares_events(runner: Runner) -> None:
+    """``wait_event_interruptible`` of ``amdxdna_dpt_get_data``, which makes EINTR of it."""
+    done = runner.run("--", "/usr/bin/python3", "-c", WATCH)
+    assert done.stdout.splitlines() == ["signal", "Interrupted system call"], done.stderr
