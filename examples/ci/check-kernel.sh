@@ -12,4 +12,4 @@ make -s olddefconfig
 grep -q '^CONFIG_DRM_ACCEL_AMDXDNA=[my]' .config || { echo "this tree has no amdxdna for AIE4, or its dependencies are off" >&2; exit 2; }
 make -s -j"$(nproc)" bzImage modules
 
-fauxdna vm --kernel arch/x86/boot/bzImage --modules . --timeout 900 --junit "$report" "$@"
+fauxdna vm --kernel arch/x86/boot/bzImage --modules . --timeout 900 ${DEBUG:+--cpus 2} --junit "$report" "$@"

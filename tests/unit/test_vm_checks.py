@@ -69,6 +69,14 @@ def test_the_log_is_judged(line: str, good: bool, fails: bool, monkeypatch: pyte
     assert case.figures == {"ms": 1.5}
 
 
+def test_a_complaint_comes_with_what_follows_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    # As lockdep prints it: one line says what, the others why.
+    splat = ["[ 2.0] WARNING: possible recursive locking detected", "[ 2.0] init/1 is trying to acquire lock:", "[ 2.0] more"]
+    case = judged(fine, FakeBench("[ 1.0] before", *splat), monkeypatch, good=False)
+    first = "the kernel's log has complaints: WARNING: possible recursive locking detected"
+    assert case.failure.splitlines() == [first, *splat]
+
+
 def test_the_report_is_junit_that_parsers_take(tmp_path: Path) -> None:
     report = Report("7.2.12", [Case("probe", 0.25), Case("wait", 1.5, "late <by> a second\nmore\x1b", [ERROR], {"us": 2.25})])
     report.write(tmp_path / "junit.xml")

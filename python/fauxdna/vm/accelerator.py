@@ -41,7 +41,7 @@ def _verdict(qemu: Qemu, kernel: Kernel, progress: Progress) -> bool:
     boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     known = cache_folder() / "vm" / "kvm"
     key = f"{boot} {'.'.join(map(str, qemu.version))}"
-    if known.exists():
+    with suppress(OSError):
         stored, _, verdict = known.read_text().strip().rpartition(" ")
         if stored == key:
             return verdict == _WORKS

@@ -424,4 +424,5 @@ def _terminal_kept() -> Iterator[None]:
         yield
     finally:
         if before is not None:
-            termios.tcsetattr(sys.stdin, termios.TCSADRAIN, before)
+            with suppress(termios.error):  # It has gone.
+                termios.tcsetattr(sys.stdin, termios.TCSADRAIN, before)

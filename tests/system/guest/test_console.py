@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import pty
 import select
+import signal
 import subprocess
 import sys
+import termios
 import time
-from contextlib import suppress
+from pathlib import Path
 
 from fauxdna.vm.kernel import Kernel
 
@@ -20,8 +22,13 @@ class Terminal:
 
     def __init__(self, *command: str) -> None:
         self.fd, other = pty.openpty()
-        self.process = subprocess.Popen(command, stdin=other, stdout=other, stderr=other, start_new_session=True)
-        os.close(other)
+        termios.tcsetwinsize(other, (33, 111))
+        self.before = termios.tcgetattr(other)
+        environment = {name: value for name, value in os.environ.items() if name not in ("LINES", "COLUMNS")}
+        # What the first process of a session opens becomes its terminal, whose end ends it.
+        opened = ["sh", "-c", 'exec "$@" < "$0" > "$0" 2>&1', os.ttyname(other), *command]
+        self.process = subprocess.Popen(opened, env={**environment, "TERM": "screen"}, start_new_session=True)
+        self._other = other
         self.seen = b""
 
     def until(self, text: bytes, seconds: float = 60) -> None:
@@ -36,14 +43,24 @@ class Terminal:
         """Presses keys."""
         os.write(self.fd, keys)
 
-    def ends_well(self) -> None:
-        """Waits for the child's end, reading what it still says."""
+    def ends(self, status: int = 0) -> bytes:
+        """Waits for the child's end, reading what it still says; the terminal is then as it was."""
         while self.process.poll() is None:
             if select.select([self.fd], [], [], 0.1)[0]:
-                with suppress(OSError):  # The other end is closed.
-                    os.read(self.fd, 1 << 16)
+                self.seen += os.read(self.fd, 1 << 16)
+        while select.select([self.fd], [], [], 0)[0]:
+            self.seen += os.read(self.fd, 1 << 16)
+        assert termios.tcgetattr(self._other) == self.before
         os.close(self.fd)
-        assert self.process.returncode == 0
+        os.close(self._other)
+        assert self.process.returncode == status, self.seen[-2000:]
+        return self.seen
+
+    def hangs_up(self) -> None:
+        """Closes the window, and waits for the child's end."""
+        os.close(self._other)
+        os.close(self.fd)
+        assert self.process.wait(60) == 128 + signal.SIGHUP
 
 
 def test_a_shell_takes_commands_and_interrupts(kernel: Kernel) -> None:
@@ -51,8 +68,10 @@ def test_a_shell_takes_commands_and_interrupts(kernel: Kernel) -> None:
     terminal.until(b"Ctrl-A x ends the guest")
     terminal.until(b"# ")
     # What is typed comes back too, so the answers are sums.
-    terminal.type(b"tty; echo sum $((40 + 2)); sleep 1000\r")
+    terminal.type(b"tty; stty size; echo $TERM; echo sum $((40 + 2)); sleep 1000\r")
     terminal.until(b"/dev/ttyS0")
+    terminal.until(b"33 111")
+    terminal.until(b"screen")
     terminal.until(b"sum 42")
     terminal.type(CTRL_C)
     terminal.until(b"# ")
@@ -60,11 +79,28 @@ def test_a_shell_takes_commands_and_interrupts(kernel: Kernel) -> None:
     terminal.until(b"accel1")
     terminal.until(b"sum 52")
     terminal.type(CTRL_A + b"x")
-    terminal.ends_well()
+    terminal.ends()
 
 
 def test_leaving_the_shell_ends_the_guest(kernel: Kernel) -> None:
     terminal = Terminal(sys.executable, "-m", "fauxdna", "vm", "--vfs", "0")
     terminal.until(b"# ")
     terminal.type(b"exit\r")
-    terminal.ends_well()
+    terminal.ends()
+
+
+def test_a_killed_qemu_leaves_the_terminal_as_it_was(kernel: Kernel) -> None:
+    terminal = Terminal(sys.executable, "-m", "fauxdna", "vm", "--vfs", "0")
+    terminal.until(b"# ")
+    children = Path(f"/proc/{terminal.process.pid}/task/{terminal.process.pid}/children").read_text().split()
+    assert len(children) == 1
+    os.kill(int(children[0]), signal.SIGKILL)
+    assert b"QEMU ended with status -9" in terminal.ends(1)
+
+
+def test_closing_the_window_ends_the_guest(kernel: Kernel) -> None:
+    terminal = Terminal(sys.executable, "-m", "fauxdna", "vm", "--vfs", "0")
+    terminal.until(b"# ")
+    children = Path(f"/proc/{terminal.process.pid}/task/{terminal.process.pid}/children").read_text().split()
+    terminal.hangs_up()
+    assert not any(Path(f"/proc/{child}").exists() for child in children)

@@ -19,6 +19,8 @@ from .report import Case, Report
 
 LOG_SIZE: Final = "log_buf_len=4M"
 """No line of a check is overwritten before it is read."""
+REPORT_LINES: Final = 80
+"""Of the log, from a complaint on: enough for what lockdep says of locks and stack."""
 Check = Callable[[Bench], Mapping[str, float] | None]
 
 ON_GOOD_DEVICE: Final[tuple[Check, ...]] = (
@@ -112,5 +114,8 @@ def _run(check: Check, bench: Bench, case: Case) -> None:
 def _complaints(log: Iterable[str], *, of_driver: bool = False) -> str:
     """What is wrong with a log; "" if nothing."""
     patterns = (KERNEL_COMPLAINTS, *([DRIVER_COMPLAINTS] if of_driver else []))
-    bad = [line for line in log if any(pattern.search(line) for pattern in patterns)]
-    return "\n".join(["the kernel's log has complaints", *bad]) if bad else ""
+    lines, bad = list(log), list[str]()
+    first = next((at for at, line in enumerate(lines) if any(pattern.search(line) for pattern in patterns)), None)
+    if first is not None:
+        bad = ["the kernel's log has complaints: " + lines[first].partition("] ")[2], *lines[first : first + REPORT_LINES]]
+    return "\n".join(bad)
