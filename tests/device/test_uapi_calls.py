@@ -35,7 +35,9 @@ def test_a_bo_is_memory_of_the_program_and_of_the_device(program: Program, sandb
     bo = function.clients[0].bo(handle)
     assert (bo.address, bo.size) == (first.xdna_addr, 8192)
     assert os.pread(bo.backing.fd, 4, bo.backing.offset + 4096) == b"seen"
-    assert program.info(handle).vaddr == ctypes.addressof(ctypes.c_char.from_buffer(memory))
+    # This process maps it twice, as the program and as the device's owner: either is where it is mapped. That a program finds its
+    # own is a test of sandboxes.
+    assert ctypes.string_at(program.info(handle).vaddr + 4096, 4) == b"seen"
 
 
 def test_a_context_has_a_doorbell_and_ends(program: Program) -> None:

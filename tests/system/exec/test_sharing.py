@@ -13,7 +13,7 @@ from test_daemon import serving
 from fauxdna.abi.uapi import INVALID_ADDRESS
 
 PROGRAM = """
-import array, fcntl, mmap, os, signal, socket, struct, sys
+import array, ctypes, fcntl, mmap, os, signal, socket, struct, sys
 def ioctl(fd, number, form, *values):
     data = bytearray(struct.pack(form, *values))
     fcntl.ioctl(fd, 3 << 30 | len(data) << 16 | 0x6400 | number, data, True)
@@ -26,6 +26,7 @@ def errno(call):
 def node(index=0): return os.open(f"/dev/accel/accel{index}", os.O_RDWR)
 def create(fd, size): return ioctl(fd, 0x43, "<QQQII", 0, 0, size, 1, 0)[4]
 def map_offset(fd, handle): return ioctl(fd, 0x44, "<QQIIQQQ", 0, 0, handle, 0, 0, 0, 0)[4]
+def vaddr(fd, handle): return ioctl(fd, 0x44, "<QQIIQQQ", 0, 0, handle, 0, 0, 0, 0)[5]
 def address(fd, handle): return ioctl(fd, 0x44, "<QQIIQQQ", 0, 0, handle, 0, 0, 0, 0)[6]
 def show(fd, handle, size=8192): return mmap.mmap(fd, size, offset=map_offset(fd, handle))
 def export(fd, handle): return ioctl(fd, 0x2D, "<IIi", handle, os.O_RDWR | os.O_CLOEXEC, -1)[2]
@@ -44,6 +45,7 @@ if not pid:
     handle = create(fd, 8192)
     memory = show(fd, handle)
     memory[:5] = b"hello"
+    print("mapped where it says", vaddr(fd, handle) == ctypes.addressof(ctypes.c_char.from_buffer(memory)), flush=True)
     give(theirs, export(fd, handle))
     assert theirs.recv(1) == b"r"
     print("exporter sees", bytes(memory[4096:4101]), flush=True)
@@ -123,6 +125,7 @@ print(address(second, theirs) != 0, import_(second, prime) == theirs)
 def test_two_processes_share_a_buffer_also_after_its_makers_death(runner: Runner) -> None:
     done = runner.run("--", "/usr/bin/python3", "-c", TOGETHER)
     assert done.stdout.splitlines() == [
+        "mapped where it says True",
         "importer sees 8192 b'hello'",
         "exporter sees b'there'",
         "after its death b'hello' b'alive'",
