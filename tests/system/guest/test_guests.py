@@ -141,6 +141,15 @@ def test_a_kernel_of_ones_own(kernel: Kernel, equipment: Equipment) -> None:
         assert machine.run("fauxdna-probe").stdout.count("the same as outside") == 9
 
 
+@pytest.mark.skipif(not os.environ.get("FAUXDNA_FULL"), reason="takes half a minute; set FAUXDNA_FULL=1")
+def test_64_vfs(equipment: Equipment) -> None:
+    """All of a die: 00:05.1 to 00:05.7, then 00:06.0 to 00:0d.0, where Linux's arithmetic on offset 1 and stride 1 has them."""
+    with Machine(Settings(vfs=64, **equipment)) as machine:
+        assert machine.run("fauxdna-probe").stdout.count("the same as outside") == 64
+        found = machine.run("cd /sys/bus/pci/drivers/amdxdna && echo 0000:*").stdout.split()
+    assert found == sorted(f"0000:00:{routing >> 3:02x}.{routing & 7}" for routing in range(0x28, 0x28 + 65))
+
+
 def test_a_read_only_share_takes_nothing(tmp_path: Path, equipment: Equipment) -> None:
     with Machine(Settings(vfs=0, shares=[Share(tmp_path, "/mnt/x", read_only=True)], **equipment)) as machine:
         assert machine.run("echo > /mnt/x/file").status != 0
