@@ -21,6 +21,8 @@ use std::fmt;
 pub use pages::SharedPages;
 pub use reader::{Access, Hint, Reader};
 pub use space::{AddressSpace, Mapping};
+#[cfg(test)]
+pub(crate) use unmappable::tests::Torn;
 pub use windows::Limits;
 
 /// Bytes of a page of host memory.

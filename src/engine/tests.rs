@@ -1,5 +1,7 @@
 //! The engine against memory that means harm, and against itself.
 
+mod process;
+
 use std::fs::File;
 use std::os::fd::{AsRawFd, FromRawFd};
 use std::os::unix::fs::FileExt;

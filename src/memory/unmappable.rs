@@ -117,3 +117,112 @@ fn all(length: usize, mut step: impl FnMut(usize) -> isize) -> std::result::Resu
     }
     Ok(())
 }
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use std::fs::{File, OpenOptions};
+    use std::os::fd::AsRawFd;
+    use std::os::unix::fs::FileExt;
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::memory::{AddressSpace, HostMemory, MemoryFault};
+
+    /// Pages of this process, mapped as another process's are, of which the process may lose the last ones.
+    pub(crate) struct Torn {
+        file: File,
+        mapping: *mut libc::c_void,
+        length: u64,
+        /// Where the device sees them, from address 0 on.
+        pub space: Arc<AddressSpace>,
+    }
+
+    impl Torn {
+        pub fn new(pages: u64) -> Self {
+            let length = pages * PAGE_SIZE;
+            // SAFETY: a C string literal, plain values, and a mapping at an address that the kernel chooses; results are checked, the
+            // descriptor is owned by nobody else, and the mapping lives as long as this.
+            let (file, mapping) = unsafe {
+                let fd = libc::memfd_create(c"torn".as_ptr(), libc::MFD_CLOEXEC);
+                assert!(fd >= 0);
+                let access = libc::PROT_READ | libc::PROT_WRITE;
+                let mapping = libc::mmap(std::ptr::null_mut(), length as usize, access, libc::MAP_SHARED, fd, 0);
+                assert_ne!(mapping, libc::MAP_FAILED);
+                (File::from_raw_fd(fd), mapping)
+            };
+            file.set_len(length).unwrap();
+            let process = OpenOptions::new().read(true).write(true).open("/proc/self/mem").unwrap();
+            let space = Arc::new(AddressSpace::default());
+            space
+                .map(0, process.as_raw_fd(), mapping.addr() as u64, length, PROT_READ | PROT_WRITE)
+                .unwrap();
+            Self {
+                file,
+                mapping,
+                length,
+                space,
+            }
+        }
+
+        /// Where the process has them.
+        pub fn address(&self) -> u64 {
+            self.mapping.addr() as u64
+        }
+
+        /// Leaves the process `pages` of them.
+        pub fn keep(&self, pages: u64) {
+            self.file.set_len(pages * PAGE_SIZE).unwrap();
+        }
+
+        pub fn write(&self, offset: u64, data: &[u8]) {
+            self.file.write_all_at(data, offset).unwrap();
+        }
+
+        pub fn bytes(&self, offset: u64, length: usize) -> Vec<u8> {
+            let mut out = vec![0; length];
+            self.file.read_exact_at(&mut out, offset).unwrap();
+            out
+        }
+    }
+
+    impl Drop for Torn {
+        fn drop(&mut self) {
+            // SAFETY: what `new` mapped, which nobody has a reference into.
+            unsafe { libc::munmap(self.mapping, self.length as usize) };
+        }
+    }
+
+    /// Address and length of the faults of accesses that cross into the second page; `None` where one succeeded.
+    fn faults(torn: &Torn) -> Vec<Option<(u64, u64)>> {
+        const PAGE: u64 = PAGE_SIZE;
+        let reader = torn.space.reader();
+        let host = reader.enter();
+        let mut out = [0; 64];
+        let results = [
+            host.read(PAGE - 32, &mut out),
+            host.write(PAGE - 32, &[7; 64]),
+            // Four rows, two in each page.
+            host.read_rows(PAGE - 64, 32, 16, &mut out),
+            host.write_rows(PAGE - 64, 32, 16, &[7; 64]),
+        ];
+        let place = |fault: MemoryFault| (fault.address, fault.length);
+        results.into_iter().map(|result| result.err().map(place)).collect()
+    }
+
+    #[test]
+    fn accesses_that_reach_lost_pages_are_faults_there_and_nowhere_else() {
+        let torn = Torn::new(2);
+        assert_eq!(faults(&torn), [None; 4]);
+        torn.keep(1);
+        // A row's fault names the row: the third one is the first in the lost page.
+        let (whole, row) = (Some((PAGE_SIZE - 32, 64)), Some((PAGE_SIZE, 16)));
+        assert_eq!(faults(&torn), [whole, whole, row, row]);
+        let reader = torn.space.reader();
+        assert_eq!(reader.enter().write(0, b"kept"), Ok(()), "the same mapping goes on");
+        assert_eq!(torn.bytes(0, 4), b"kept");
+        // It is no poison: pages that the process has again are reached again.
+        torn.keep(2);
+        assert_eq!(faults(&torn), [None; 4]);
+        assert_eq!(torn.bytes(PAGE_SIZE, 16), [7; 16]);
+    }
+}

@@ -6,6 +6,7 @@ mod hostile;
 mod naive;
 mod order;
 mod path;
+mod process;
 mod program;
 mod rig;
 mod streams;

@@ -105,7 +105,7 @@ pub trait Registers {
     fn connect(&mut self, column: u32, row: u32, slave: u32, master: u32);
     fn lock(&mut self, column: u32, row: u32, lock: u32, value: i32);
     fn lock_value(&mut self, column: u32, row: u32, lock: u32) -> i32;
-    fn run(&mut self, host: &Host) -> Result<Cycles, ArrayFault>;
+    fn run(&mut self, host: &dyn HostMemory) -> Result<Cycles, ArrayFault>;
     fn mem_bytes(&mut self, column: u32, from: u32, count: usize) -> Vec<u8>;
     fn core_data(&mut self, column: u32, row: u32, word: u32, count: usize) -> Vec<u32>;
     fn shim_words_at(&mut self, column: u32, bd: u32) -> [u32; 9];
@@ -216,7 +216,7 @@ impl Registers for Array {
         self.load(at(column, row, lock_base(row) + abi::LOCK_STRIDE * lock)) as i32
     }
 
-    fn run(&mut self, host: &Host) -> Result<Cycles, ArrayFault> {
+    fn run(&mut self, host: &dyn HostMemory) -> Result<Cycles, ArrayFault> {
         self.drain(host, Cycles::MAX)?;
         Ok(self.now())
     }
