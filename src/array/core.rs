@@ -10,6 +10,7 @@ use crate::cert::fabric::{ArrayFault, Cycles};
 use crate::kernels;
 
 use super::Array;
+use super::flow::{control_length, flow};
 use super::lock::Overflow;
 use super::tile::TileMemory;
 use super::trace::{Part, What};
@@ -18,7 +19,7 @@ const REGISTERS: usize = tile_program::REGISTERS as usize;
 const LOOPS: usize = tile_program::LOOP_DEPTH as usize;
 /// Instructions of one event; the next go on in an event of their own.
 const INSTRUCTIONS_PER_EVENT: u32 = 64;
-const PROGRAM_WORDS: u32 = abi::CORE_PROGRAM_SIZE / 4;
+pub(super) const PROGRAM_WORDS: u32 = abi::CORE_PROGRAM_SIZE / 4;
 const OPERANDS_MAX: usize = 4;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,10 +41,10 @@ pub(super) struct Core {
     pub pc: u32,
     pub fault: u32,
     pub pending: u64,
-    registers: [u32; REGISTERS],
+    pub registers: [u32; REGISTERS],
     /// First word of the body and runs still to come, outermost first.
-    loops: [(u32, u32); LOOPS],
-    depth: usize,
+    pub loops: [(u32, u32); LOOPS],
+    pub depth: usize,
     time: Cycles,
     /// When it last got a lock or was started.
     progress: Cycles,
@@ -57,7 +58,7 @@ pub(super) struct Core {
 }
 
 /// What an instruction leads to.
-enum Next {
+pub(super) enum Next {
     Go,
     /// It must wait for its own time.
     Later,
@@ -108,19 +109,8 @@ impl Core {
         }
     }
 
-    fn set(&mut self, register: u32, value: u32) -> Result<(), u32> {
-        let slot = self.registers.get_mut(register as usize).ok_or(fault::BAD_DESCRIPTOR)?;
-        *slot = value;
-        self.registers[0] = 0;
-        Ok(())
-    }
-
-    fn get(&self, register: u32) -> Result<u32, u32> {
-        self.registers.get(register as usize).copied().ok_or(fault::BAD_DESCRIPTOR)
-    }
-
     /// An instruction is done.
-    fn retire(&mut self, length: u32, cycles: Cycles) {
+    pub fn retire(&mut self, length: u32, cycles: Cycles) {
         self.pc += length;
         self.time += cycles;
         self.busy += cycles;
@@ -134,22 +124,11 @@ fn energy(macs: u64, wide_macs: u64, elements: u64) -> f64 {
         + elements as f64 * timing::PICOJOULE_PER_ELEMENT
 }
 
-const CONTROL_CYCLES: Cycles = timing::INSTRUCTION_CYCLES as Cycles;
+pub(super) const CONTROL_CYCLES: Cycles = timing::INSTRUCTION_CYCLES as Cycles;
 const LOCK_INSTRUCTION_CYCLES: Cycles = (timing::INSTRUCTION_CYCLES + timing::LOCK_CYCLES) as Cycles;
 
-fn program_word(program: &TileMemory, word: u32) -> u32 {
+pub(super) fn program_word(program: &TileMemory, word: u32) -> u32 {
     program.word(word as usize * 4)
-}
-
-/// Words of an instruction that is not arithmetic.
-fn control_length(code: u32) -> Option<u32> {
-    Some(match code {
-        op::HALT | op::END_LOOP => 1,
-        op::LOOP | op::EVENT => 2,
-        op::MOVE | op::SWAP | op::ACQUIRE | op::RELEASE => 3,
-        op::ADD => 4,
-        _ => return None,
-    })
 }
 
 impl Array {
@@ -356,70 +335,6 @@ fn wide_input(descriptor: &[u8]) -> bool {
     let field = descriptor.get(tile_conv2d::IN_TYPE..tile_conv2d::IN_TYPE + 4);
     let element = field.map_or(0, |bytes| u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]));
     matches!(element, element_type::S16 | element_type::S32)
-}
-
-/// Registers and loops.
-fn flow(core: &mut Core, program: &TileMemory, code: u32, length: u32) -> Result<Next, u32> {
-    let pc = core.pc;
-    let word = |operand: u32| program_word(program, pc + operand);
-    match code {
-        op::MOVE => core.set(word(1), word(2))?,
-        op::ADD => {
-            let sum = core.get(word(2))?.wrapping_add(word(3));
-            core.set(word(1), sum)?;
-        }
-        op::SWAP => {
-            let (first, second) = (core.get(word(1))?, core.get(word(2))?);
-            core.set(word(1), second)?;
-            core.set(word(2), first)?;
-        }
-        op::LOOP => {
-            let count = word(1);
-            if count == 0 {
-                let end = loop_end(program, pc + length)?;
-                core.retire(end - pc, CONTROL_CYCLES);
-                return Ok(Next::Go);
-            }
-            let slot = core.loops.get_mut(core.depth).ok_or(fault::LOOP_NESTING)?;
-            *slot = (pc + length, count - 1);
-            core.depth += 1;
-        }
-        op::END_LOOP => {
-            let inner = core.depth.checked_sub(1).ok_or(fault::LOOP_NESTING)?;
-            let (body, left) = &mut core.loops[inner];
-            if *left > 0 {
-                *left -= 1;
-                let body = *body;
-                core.retire(0, CONTROL_CYCLES);
-                core.pc = body;
-                return Ok(Next::Go);
-            }
-            core.depth = inner;
-        }
-        _ => return Err(fault::UNKNOWN_OPCODE),
-    }
-    core.retire(length, CONTROL_CYCLES);
-    Ok(Next::Go)
-}
-
-/// The word after the END_LOOP that closes a loop whose body starts at `body`.
-fn loop_end(program: &TileMemory, body: u32) -> Result<u32, u32> {
-    let (mut at, mut depth) = (body, 0);
-    while at < PROGRAM_WORDS {
-        let first = [program_word(program, at)];
-        let length = tile_instruction::LENGTH.get(&first);
-        if length == 0 {
-            return Err(fault::BAD_LENGTH);
-        }
-        at += length;
-        match tile_instruction::OPCODE.get(&first) {
-            op::LOOP => depth += 1,
-            op::END_LOOP if depth == 0 => return Ok(at),
-            op::END_LOOP => depth -= 1,
-            _ => {}
-        }
-    }
-    Err(fault::PROGRAM_BOUNDS)
 }
 
 /// What a fault code means, and what to do about it.

@@ -11,6 +11,7 @@ mod copy;
 mod core;
 mod dma;
 mod event;
+mod flow;
 mod lock;
 mod registers;
 mod report;

@@ -9,6 +9,7 @@ mod machine;
 mod page;
 mod patch;
 mod processor;
+mod streams;
 mod synchronise;
 #[cfg(test)]
 mod tests;

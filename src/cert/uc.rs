@@ -1,20 +1,19 @@
-//! One micro-controller: its page streams, and which of its jobs runs next.
+//! One micro-controller: what it does next, and its jobs. Its pages are in `streams`, who waits in `waiting`.
 
 use std::collections::VecDeque;
 
 use super::fabric::{Cycles, Fabric};
 use super::job::{JobRef, State, Stream, Wait};
-use super::page::{PageError, describe};
+use super::page::describe;
 use super::processor::{Preempt, Processor, Step, Stop, Surroundings};
 use super::trace::TraceEntry;
 use super::{ContextFault, ExecBuf};
-use crate::abi::control_code::{NESTING_MAX, PAGE_SIZE, PAGES_MAX, REMOTE_BARRIER_PREEMPT, SIZES};
-use crate::abi::host_queue::{context_error, packet_opcode};
-use crate::abi::timing::UC_PAGE_CYCLES;
+use crate::abi::control_code::{REMOTE_BARRIER_PREEMPT, SIZES};
+use crate::abi::host_queue::context_error;
 use crate::abi::uc_log::{file, text};
 
 /// Streams a micro-controller can hold: its program and nested ones.
-const STREAMS: usize = 8;
+pub(super) const STREAMS: usize = 8;
 
 /// A micro-controller.
 #[derive(Clone)]
@@ -25,16 +24,16 @@ pub(crate) struct Uc {
     pub running: bool,
     pub streams: [Option<Stream>; STREAMS],
     /// Ended streams, kept for their buffers.
-    spare: Vec<Stream>,
+    pub spare: Vec<Stream>,
     /// The job that was interrupted so that something earlier could happen.
     current: Option<JobRef>,
     /// The job whose PREEMPT is saving and restoring.
-    exclusive: Option<JobRef>,
+    pub exclusive: Option<JobRef>,
     /// Jobs that became runnable meanwhile.
-    held: VecDeque<JobRef>,
+    pub held: VecDeque<JobRef>,
     /// Bit per stream whose page has ended.
-    turning: u8,
-    pages_left: u32,
+    pub turning: u8,
+    pub pages_left: u32,
 }
 
 impl Uc {
@@ -98,142 +97,6 @@ impl Uc {
             return self.begin(around);
         }
         self.run_job(around, horizon, budget)
-    }
-
-    fn begin<F: Fabric>(&mut self, around: &mut Surroundings<F>) -> Result<(), ContextFault> {
-        let Some(exec) = self.pending.pop_front() else { return Ok(()) };
-        self.processor.exec = exec;
-        self.processor.registers.fill(0);
-        self.running = true;
-        self.pages_left = PAGES_MAX;
-        let stream = self.spare.pop().unwrap_or_else(Stream::new);
-        self.streams[0] = Some(stream.begin(exec.code, None, 0, context_error::INVALID_PAGE));
-        let (at, uc) = (self.processor.time, self.processor.index);
-        around
-            .log
-            .note(at, uc, (file::HOST_QUEUE, text::PACKET), &[packet_opcode::EXEC_BUF]);
-        around.log.note(at, uc, (file::XRT_HANDLER, text::EXECUTE), &[]);
-        self.processor.time += Cycles::from(UC_PAGE_CYCLES);
-        self.load(0, 0, around)
-    }
-
-    /// Loads page `number` into `slot`.
-    fn load<F: Fabric>(&mut self, slot: usize, number: u32, around: &mut Surroundings<F>) -> Result<(), ContextFault> {
-        let Some(stream) = self.streams[slot].as_mut() else {
-            return Ok(());
-        };
-        let error = stream.error;
-        let uc = self.processor.index;
-        let fault = |fault: PageError| ContextFault {
-            error: if fault.unknown_opcode {
-                context_error::INVALID_OPCODE
-            } else {
-                error
-            },
-            uc,
-            page: number,
-            offset: fault.offset,
-            opcode: fault.opcode,
-            message: fault.message,
-        };
-        if self.pages_left == 0 {
-            let message = format!("the program runs more than {PAGES_MAX} pages; split it into several packets");
-            return Err(fault(PageError {
-                offset: 0,
-                opcode: 0,
-                unknown_opcode: false,
-                message,
-            }));
-        }
-        self.pages_left -= 1;
-        self.processor.statistics.pages += 1;
-        stream.page.load(around.host, stream.base, number).map_err(fault)?;
-        let offset = number.wrapping_mul(PAGE_SIZE);
-        let page_in = (file::DPU_CONTROL, text::PAGE_IN);
-        around.log.note(self.processor.time, uc, page_in, &[slot as u32, offset]);
-        stream.parse().map_err(fault)?;
-        stream.loaded_at = self.processor.time;
-        for (index, job) in stream.jobs.iter().enumerate() {
-            if job.state == State::Ready {
-                self.processor.ready.push_back(JobRef {
-                    stream: slot,
-                    job: index,
-                });
-            }
-        }
-        self.settle(slot);
-        Ok(())
-    }
-
-    /// After a job or transfer of `slot` has ended: decides conditional jobs, notes an ended page.
-    fn settle(&mut self, slot: usize) {
-        let Some(stream) = self.streams[slot].as_mut() else { return };
-        while let Some(index) = stream.due_conditional() {
-            stream.conditional -= 1;
-            let job = &mut stream.jobs[index];
-            if self.processor.preempt == Preempt::Restored {
-                self.processor.preempt = Preempt::Conditional;
-                self.processor.wake(
-                    job,
-                    JobRef {
-                        stream: slot,
-                        job: index,
-                    },
-                    0,
-                );
-                break;
-            }
-            job.state = State::Ended;
-            stream.alive -= 1;
-        }
-        if stream.finished() {
-            self.turning |= 1 << slot;
-        }
-    }
-
-    /// Goes on to the next page of a stream whose page has ended, or ends the stream.
-    fn turn_page<F: Fabric>(&mut self, around: &mut Surroundings<F>) -> Result<(), ContextFault> {
-        let slot = self.turning.trailing_zeros() as usize;
-        self.turning &= self.turning - 1;
-        let Some(stream) = self.streams[slot].as_mut() else {
-            return Ok(());
-        };
-        if stream.page.more {
-            // The next page was fetched while this one ran.
-            self.processor.time = self.processor.time.max(stream.loaded_at + Cycles::from(UC_PAGE_CYCLES));
-            let next = stream.page.number + 1;
-            return self.load(slot, next, around);
-        }
-        let parent = stream.parent;
-        let end = (file::DPU_CONTROL, text::END_OF_CODE);
-        around.log.note(self.processor.time, self.processor.index, end, &[0]);
-        self.spare.extend(self.streams[slot].take());
-        match parent {
-            None => {
-                self.running = false;
-                // Deadlines of jobs that were woken in time: nothing waits any more.
-                self.processor.timer = Cycles::MAX;
-                if self.processor.preempt != Preempt::Requested {
-                    self.processor.preempt = Preempt::None;
-                }
-            }
-            Some(parent) => {
-                if let Some(stream) = self.streams[parent.stream].as_mut() {
-                    let job = &mut stream.jobs[parent.job];
-                    // PREEMPT goes on with its next phase, the others are done.
-                    if job.phase == 0 {
-                        job.advance(u32::from(SIZES[stream.page.instruction(job.pc)[0] as u8 as usize]));
-                    }
-                    let restored = job.phase == 2 && self.exclusive == Some(parent);
-                    self.processor.wake(job, parent, 0);
-                    if restored {
-                        self.exclusive = None;
-                        self.processor.ready.append(&mut self.held);
-                    }
-                }
-            }
-        }
-        Ok(())
     }
 
     fn run_job<F: Fabric>(
@@ -331,7 +194,7 @@ impl Uc {
         Ok(())
     }
 
-    fn block(&mut self, at: JobRef, wait: Wait) -> Result<(), ContextFault> {
+    pub fn block(&mut self, at: JobRef, wait: Wait) -> Result<(), ContextFault> {
         let taken = match wait {
             Wait::Tokens { tile, actor, .. } => self.processor.tokens.iter().find(|&&other| {
                 matches!(self.job(other), Some(State::Blocked(Wait::Tokens { tile: t, actor: a, .. })) if (t, a) == (tile, actor))
@@ -366,36 +229,6 @@ impl Uc {
     /// The state of a job.
     pub fn job(&self, at: JobRef) -> Option<State> {
         Some(self.streams[at.stream].as_ref()?.jobs.get(at.job)?.state)
-    }
-
-    fn nest<F: Fabric>(
-        &mut self,
-        at: JobRef,
-        base: u64,
-        page: u32,
-        error: u32,
-        around: &mut Surroundings<F>,
-    ) -> Result<(), ContextFault> {
-        let Some(outer) = self.streams[at.stream].as_ref() else {
-            return Ok(());
-        };
-        // PREEMPT alone counts its phases while it nests; until it has restored, no other job may touch what it saves.
-        let preempts = outer.jobs[at.job].phase != 0;
-        let (depth, exclusive) = (outer.depth + 1, outer.exclusive || preempts);
-        let free = self.streams.iter().position(Option::is_none);
-        let (Some(slot), true) = (free, depth <= NESTING_MAX) else {
-            let message = format!("nested code may lie {NESTING_MAX} deep and be {} streams wide", STREAMS - 1);
-            return Err(self.fault(at, Stop { error, message }));
-        };
-        self.block(at, Wait::Nested)?;
-        if preempts {
-            self.exclusive.get_or_insert(at);
-        }
-        let stream = self.spare.pop().unwrap_or_else(Stream::new);
-        let stream = stream.begin(base, Some(at), depth, error);
-        self.streams[slot] = Some(Stream { exclusive, ..stream });
-        self.processor.time += Cycles::from(UC_PAGE_CYCLES);
-        self.load(slot, page, around)
     }
 
     fn complete_transfer<F: Fabric>(&mut self, around: &mut Surroundings<F>) -> Result<(), ContextFault> {
