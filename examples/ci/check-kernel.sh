@@ -10,6 +10,9 @@ cd "$tree"
 scripts/kconfig/merge_config.sh -m .config "$here/kernel.config" ${DEBUG:+"$here/debug.config"}
 make -s olddefconfig
 grep -q '^CONFIG_DRM_ACCEL_AMDXDNA=[my]' .config || { echo "this tree has no amdxdna for AIE4, or its dependencies are off" >&2; exit 2; }
+for option in ${DEBUG:+$(grep -o '^CONFIG_[A-Z_]*=y' "$here/debug.config")}; do
+    grep -q "^$option" .config || { echo "this tree's configuration leaves $option of debug.config out" >&2; exit 2; }
+done
 make -s -j"$(nproc)" bzImage modules
 
 fauxdna vm --kernel arch/x86/boot/bzImage --modules . --timeout 900 ${DEBUG:+--cpus 2} --junit "$report" "$@"
