@@ -199,7 +199,7 @@ class Server:
         """Stops listening and removes the socket."""
         for key in list(self._selector.get_map().values()):
             if isinstance(key.data, _Peer):
-                key.data.link.close()
+                handed.hang_up(key.data.link)
         self._selector.close()
         self._listener.close()
         os.close(self._wake_read)
@@ -235,15 +235,14 @@ class Server:
                     errno=errno.EUSERS,
                 ),
             )
-            link.close()
+            handed.hang_up(link)
             return
         if os.geteuid() not in (0, user):
             self._log.warning(f"process {pid} of user {user} refused: the die is user {os.geteuid()}'s")
             self._refuse(
                 peer, Busy(f"this die is user {os.geteuid()}'s", "start one of your own: fauxdna serve", errno=errno.EACCES)
             )
-            link.close()
-            self._forget(user)
+            handed.hang_up(link, lambda: self._forget(user))
             return
         self._selector.register(link, selectors.EVENT_READ, peer)
 
@@ -288,15 +287,19 @@ class Server:
             self._daemon.take(descriptors[0], descriptors[1:], names, peer.level, str(request.get("run")), peer.user)
             self._daemon.release(peer.offered)
             peer.offered = []
+            # From now on its sandbox counts.
+            self._forget(peer.user)
+            peer.served = True
             return {}
         self._discard(peer, descriptors)
         raise InvalidArgument("a request that this daemon does not know", "use one release of fauxdna for both")
 
     def _reply(self, peer: _Peer, answer: dict[str, Any]) -> None:
-        try:
+        with suppress(OSError):
             _wire.send(peer.link, {"version": _wire.VERSION, **answer})
-        except OSError:
-            self._drop(peer)
+            if not peer.served:
+                return
+        self._drop(peer)
 
     def _refuse(self, peer: _Peer, error: FauxdnaError) -> None:
         with suppress(OSError):
@@ -305,8 +308,7 @@ class Server:
     def _drop(self, peer: _Peer) -> None:
         self._daemon.release(peer.offered)
         self._selector.unregister(peer.link)
-        peer.link.close()
-        self._forget(peer.user)
+        handed.hang_up(peer.link, (lambda: None) if peer.served else lambda: self._forget(peer.user))
 
     def _discard(self, peer: _Peer, descriptors: list[int]) -> None:
         """Closes what a launcher sent. While that takes, it counts as one more of its user's."""
@@ -331,6 +333,8 @@ class _Peer:
         self.level = ""
         self.offered: list[str] = []
         self.heard = time.monotonic()
+        self.served = False
+        """Whether its sandbox is answered for; there is nothing more to say."""
 
 
 def _level(name: str) -> Level:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import socket
 import threading
 from collections.abc import Callable, Sequence
 from typing import Final
@@ -66,3 +67,13 @@ def discard(descriptors: Sequence[int], done: Callable[[], None] = lambda: None)
         threading.Thread(target=close, daemon=True, name="discard").start()
     else:
         done()
+
+
+def hang_up(link: socket.socket, done: Callable[[], None] = lambda: None) -> None:
+    """Closes a stranger's connection on a thread of its own, then calls ``done``: what he sent and nobody read goes with it."""
+
+    def close() -> None:
+        link.close()
+        done()
+
+    threading.Thread(target=close, daemon=True, name="hang-up").start()

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import socket
 import stat
 import threading
-from contextlib import suppress
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Final
 
 from fauxdna.errors import Busy, FauxdnaError, InvalidArgument
 
 _BACKLOG: Final = 128
+_PATIENCE_S: Final = 5.0
 _ATTEMPTS: Final = 100
 """How often several daemons may be in each other's way at one stale socket."""
 
@@ -37,7 +41,8 @@ def listen(path: str) -> socket.socket:
             os.chmod(beside, 0o666 if os.geteuid() == 0 else 0o600)
             listener.listen(_BACKLOG)
             listener.setblocking(False)
-            _link(beside, path)
+            with _turn(os.path.dirname(path) or "."):
+                _link(beside, path)
         finally:
             os.unlink(beside)
     except OSError as error:
@@ -48,6 +53,23 @@ def listen(path: str) -> socket.socket:
             f"no socket can be made at {path}: {error.strerror or error}", "name another place: --socket PATH", errno=error.errno
         ) from error
     return listener
+
+
+@contextmanager
+def _turn(folder: str) -> Iterator[None]:
+    """One daemon after the other in a directory. Who may read it can hold its lock, but delay nobody for longer than this."""
+    with ExitStack() as undo:
+        with suppress(OSError):
+            lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            undo.callback(os.close, lock)
+            until = time.monotonic() + _PATIENCE_S
+            while time.monotonic() < until:
+                try:
+                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                except BlockingIOError:
+                    time.sleep(0.01)
+        yield
 
 
 def _link(beside: str, path: str) -> None:

@@ -207,6 +207,29 @@ def test_a_socket_that_lingers_holds_up_nobody(own: Runner, folder: str, message
         assert eventually(lambda: descriptors(daemon.process.pid) <= before)
 
 
+def test_a_socket_that_lingers_unread_holds_up_nobody(own: Runner, folder: str) -> None:
+    """One launcher too many is not read, and neither is what follows a refused message. Its user has one less meanwhile."""
+    with serving(own, folder, "--per-user", "2") as daemon:
+        sent = lingering()
+        with ask(folder) as first, ask(folder), ExitStack() as links:
+            daemon.process.send_signal(signal.SIGSTOP)
+            second = links.enter_context(_wire.connect(daemon.socket))
+            socket.send_fds(second, [b"{}"], [sent])
+            first.send(b"{}")
+            socket.send_fds(first, [b"{}"], [sent])
+            os.close(sent)
+            daemon.process.send_signal(signal.SIGCONT)
+            for link in (first, second):
+                link.settimeout(PATIENCE)
+                # What it says comes after the news that something was left unread.
+                with suppress(ConnectionResetError):
+                    assert b"problem" in link.recv(1 << 16)
+                    continue
+                assert b"problem" in link.recv(1 << 16)
+        assert eventually(lambda: own.run("--die", daemon.socket, "--", "true").returncode == 0)
+        _kept.pop().close()
+
+
 @pytest.mark.skipif(os.geteuid() != 0 or not os.path.exists("/dev/fuse"), reason="needs root and /dev/fuse")
 @pytest.mark.parametrize("as_listener", [True, False])
 def test_a_file_whose_owner_does_not_answer_holds_up_nobody(own: Runner, folder: str, listener: int, as_listener: bool) -> None:
