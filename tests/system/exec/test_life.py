@@ -167,13 +167,16 @@ def ioctl(number, form, *values):
 state = ctypes.create_string_buffer(struct.pack("<IIQ", 1, 1, 0), 16)
 ioctl(0x48, "<IIQ", 6, 16, ctypes.addressof(state))
 question = ctypes.create_string_buffer(bytes(48) + struct.pack("<QIB3x", 0, 48, 1), 64)
-signal.signal(signal.SIGALRM, lambda *_: print("signal", flush=True))
+signals = []
+signal.signal(signal.SIGALRM, lambda *_: signals.append("signal"))
 signal.siginterrupt(signal.SIGALRM, True)
-signal.setitimer(signal.ITIMER_REAL, 0.2)
+# Again and again: the first may come before the watch has begun.
+signal.setitimer(signal.ITIMER_REAL, 0.2, 0.2)
 try:
     ioctl(0x4A, "<IIIIQ", 4, 64, 1, 0, ctypes.addressof(question))
 except OSError as error:
-    print(os.strerror(error.errno))
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    print(signals[0], os.strerror(error.errno), sep="\\n")
 """
 
 

@@ -6,6 +6,7 @@ import subprocess
 import tempfile
 from pathlib import Path
 
+from _patience import PATIENCE
 from _sandboxed import Runner
 from test_daemon import folder as folder
 from test_daemon import serving
@@ -143,7 +144,7 @@ def exchanged(runner: Runner, exporter: tuple[str, ...], importer: tuple[str, ..
             assert program.stdout is not None
             assert program.stdout.readline() == "listening\n"
             done = runner.run(*importer, "--", "/usr/bin/python3", "-c", IMPORT, path)
-            assert program.wait(20) == 0
+            assert program.wait(PATIENCE) == 0
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()
 

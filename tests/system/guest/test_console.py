@@ -12,6 +12,8 @@ import termios
 import time
 from pathlib import Path
 
+from _patience import eventually
+
 from fauxdna.vm.kernel import Kernel
 
 CTRL_A, CTRL_C = b"\x01", b"\x03"
@@ -103,4 +105,4 @@ def test_closing_the_window_ends_the_guest(kernel: Kernel) -> None:
     terminal.until(b"# ")
     children = Path(f"/proc/{terminal.process.pid}/task/{terminal.process.pid}/children").read_text().split()
     terminal.hangs_up()
-    assert not any(Path(f"/proc/{child}").exists() for child in children)
+    assert eventually(lambda: not any(Path(f"/proc/{child}").exists() for child in children))
