@@ -113,7 +113,10 @@ class Slot:
         if self._function is not None:
             self._function = None
             size = self._bar_sizes[bars.SRAM_BAR]
-            os.pwrite(self._sram, _ONES * size, 0)
+            try:
+                os.pwrite(self._sram, _ONES * size, 0)
+            except OSError as error:  # No memory for its pages: what is there stays, and the other functions go all the same.
+                self.log.error(f"SRAM does not read ones: {error.strerror}")
 
     def region_info(self, region: Region) -> RegionInfo:
         """See :class:`fauxdna.bus.Bus`; the same whether or not a function is there."""
