@@ -110,6 +110,10 @@ def test_a_mirror_is_the_machines_own_or_named(monkeypatch: pytest.MonkeyPatch) 
     sources = "http://mirror.test/debian-security/\nhttp://mirror.test/debian/\n"
     monkeypatch.setattr(packages, "_output", lambda *command: sources)
     assert packages.debian_mirror() == "http://mirror.test/debian/"
+    # As apt 3.0 prints it in an image without package lists.
+    uris = "'http://mirror.test/debian/dists/trixie/InRelease' mirror.test_debian_dists_trixie_InRelease 0 \n"
+    monkeypatch.setattr(packages, "_output", lambda *command: uris if "--print-uris" in command else "")
+    assert packages.debian_mirror() == "http://mirror.test/debian/"
     monkeypatch.setattr(packages, "_output", lambda *command: "http://mirror.test/ubuntu/\n")
     with pytest.raises(packages.PackageError, match="FAUXDNA_DEBIAN_MIRROR=URL"):
         packages.debian_mirror()

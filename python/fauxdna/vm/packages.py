@@ -170,6 +170,8 @@ def debian_mirror() -> str:
     if named:
         return named
     lines = _output("apt-get", "indextargets", "--format", "$(REPO_URI)", "Created-By: Packages").splitlines()
+    # apt names the targets whose lists it has; a container's image often has none, and then the addresses tell.
+    lines += re.findall(r"^'(\S+/debian/)dists/", _output("apt-get", "--print-uris", "update"), re.MULTILINE)
     for line in lines:
         if re.search(r"/debian/?$", line):
             return line
