@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import struct
 import subprocess
 import sys
@@ -61,7 +62,7 @@ def stored(tmp_path: Path) -> Path:
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
 def test_help_has_an_example(command: list[str]) -> None:
     text = fauxdna(*command, "--help").stdout
-    assert "Example: fauxdna " + " ".join(command) in " ".join(text.split())
+    assert re.search("Examples?: fauxdna " + " ".join(command), " ".join(text.split()))
 
 
 def test_run_writes_what_the_array_computed(stored: Path, tmp_path: Path) -> None:
