@@ -402,30 +402,27 @@ program.process.kill()
     assert (result.returncode, result.stdout, result.stderr) == (0, "up\n", "")
 
 
-def door_threads() -> list[str]:
-    found = []
-    for task in os.listdir("/proc/self/task"):
+def switches() -> dict[str, int]:
+    """How often each thread of a door has left its processor."""
+    found = {}
+    for task in Path("/proc/self/task").iterdir():
         # Another thread may end meanwhile.
         with suppress(FileNotFoundError, ProcessLookupError):
-            if Path(f"/proc/self/task/{task}/comm").read_text().startswith(("fauxdna-watch", "fauxdna-door")):
-                found.append(task)
+            if (task / "comm").read_text().startswith(("fauxdna-watch", "fauxdna-door")):
+                status = (task / "status").read_text().splitlines()
+                found[task.name] = sum(int(line.split()[1]) for line in status if "ctxt_switches" in line)
     return found
 
 
 def test_a_door_without_calls_uses_no_time() -> None:
     with Program(f"f = node()\nioctl(f, {NOOP})\nsay('up')\nsys.stdin.readline()") as program:
         assert program.line() == "up"
-        # The watch thread looks about for a while after a call and a close, and then sleeps: no switches of its own any more.
-        assert eventually(lambda: len(door_threads()) == 2), "earlier doors' threads have ended"
-        tasks = door_threads()
-
-        def switches() -> int:
-            lines = [Path(f"/proc/self/task/{task}/status").read_text().splitlines() for task in tasks]
-            return sum(int(line.split()[1]) for status in lines for line in status if "ctxt_switches" in line)
 
         def quiet() -> bool:
             before = switches()
             threading.Event().wait(0.25)
-            return switches() == before
+            return len(before) == 2 and switches() == before
 
+        # Its watch thread looks about for a while after a call and a close, and then sleeps: no switches of its own any more. By
+        # then other doors' threads have ended, and a receiver that another took over from.
         assert eventually(quiet)
