@@ -15,6 +15,8 @@ from door_harness import NOOP, WAIT_CMD, Program
 from fauxdna._core import Completions
 
 CONTEXT = 3
+AMD_WAIT_CMD = 3 << 30 | 16 << 16 | 0x64 << 8 | 0x49
+"""``DRM_IOWR`` in AMD's own amdxdna_accel.h, which XRT is built with; Linux 7.2 has ``DRM_IOW``, and takes either."""
 SOURCE = f"""
 import struct
 signal.signal(signal.SIGUSR1, lambda *_: None)
@@ -58,9 +60,11 @@ def queue() -> Iterator[Queue]:
     queue.close()
 
 
-@pytest.fixture
-def program(queue: Queue) -> Iterator[Program]:
-    with Program(SOURCE, completions=queue.completions) as program:
+@pytest.fixture(params=[WAIT_CMD, AMD_WAIT_CMD], ids=["linux", "amd"])
+def program(queue: Queue, request: pytest.FixtureRequest) -> Iterator[Program]:
+    source = SOURCE.replace(str(int(WAIT_CMD)), str(request.param))
+    assert str(request.param) in source
+    with Program(source, completions=queue.completions) as program:
         assert program.line() == "up"
         program.door.register(program.handler.clients[0], CONTEXT, queue.id)
         yield program
