@@ -17,6 +17,8 @@ VFS: Final = ("0000:00:05.1", "0000:00:05.2")
 DRIVER: Final = "/sys/bus/pci/drivers/amdxdna"
 SECONDS: Final = 120.0
 _LET_GO_SECONDS: Final = 5.0
+IDLE_MS: Final = 300
+"""After such a silence the engine naps between looks at a doorbell: who waits for the next packet sleeps until an interrupt."""
 _HELD: Final = "/tmp/held"
 KERNEL_COMPLAINTS: Final = re.compile(
     r"WARNING: |BUG: |kernel BUG at|Oops|Call Trace|general protection|refcount_t:|possible .* deadlock|UBSAN: "
@@ -77,6 +79,12 @@ class Bench:
     def inject(self, *faults: str) -> None:
         """These faults from now on; none: all is well again."""
         self.die.inject(*map(Fault.parse, faults))
+
+    def latency(self, words: str) -> tuple[float, float]:
+        """Microseconds from the doorbell to WAIT_CMD's return and to the polled completion word, as medians."""
+        printed = self.do(f"fauxdna-probe {words}").split()
+        numbers = [float(word) for word in printed if word.replace(".", "", 1).isdigit()]
+        return numbers[0], numbers[1]
 
     def hold(self) -> None:
         """Keeps packets running on the first VF from now on; what its end was is for :meth:`held`."""

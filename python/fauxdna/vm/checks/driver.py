@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import Final
 
-from .bench import PF, VFS, Bench, CheckFailed
+from .bench import IDLE_MS, PF, VFS, Bench, CheckFailed
 from .held import Held
 
 CONTEXT_CYCLES: Final = 1000
@@ -57,10 +57,10 @@ def model(bench: Bench) -> None:
 
 def wait(bench: Bench) -> dict[str, float]:
     """WAIT_CMD returns for each of 300 packets before its time is over; polled completion words come too."""
-    few, _ = _latency(bench, f"--timeout {WAIT_MS} latency 3")
+    few, _ = bench.latency(f"--timeout {WAIT_MS} --idle {IDLE_MS} latency 3")
     if few >= WAIT_MS * 1e3:
         raise CheckFailed(f"WAIT_CMD returned only when its time was over, {WAIT_MS} ms: its interrupt is not noticed")
-    wait, polled = _latency(bench, "latency 300")
+    wait, polled = bench.latency("latency 300")
     return {"doorbell_to_wait_us": wait, "doorbell_to_polled_us": polled}
 
 
@@ -94,13 +94,6 @@ def unload_and_load(bench: Bench) -> None:
         bench.set_vfs(2)
     for vf in VFS:
         bench.works(vf)
-
-
-def _latency(bench: Bench, words: str) -> tuple[float, float]:
-    """Microseconds from the doorbell to WAIT_CMD's return and to the polled completion word, as medians."""
-    printed = bench.do(f"fauxdna-probe {words}").split()
-    numbers = [float(word) for word in printed if word.replace(".", "", 1).isdigit()]
-    return numbers[0], numbers[1]
 
 
 def _no_more(held: Held) -> None:

@@ -28,12 +28,12 @@ static const char usage[] =
 	"       fauxdna-probe refusals               calls that the driver must refuse, on every node, with their errno\n"
 	"       fauxdna-probe dump ELF FOLDER        patch made-up addresses in and write the bytes; needs no device\n"
 	"options of all: --node BDF (default: the first VF), --padded (the queue header of XRT),\n"
-	"  --timeout MS (for each packet; default 60000)\n";
+	"  --timeout MS (for each packet; default 60000), --idle MS (before each packet of latency)\n";
 
 static struct {
 	const char *node;
 	int padded;
-	unsigned timeout_ms;
+	unsigned timeout_ms, idle_ms;
 } option = { .timeout_ms = 60000 };
 
 static double now(void)
@@ -202,8 +202,10 @@ static int latency(unsigned count)
 
 	for (unsigned i = 0; i < count; i++) {
 		uint64_t sequence;
-		double begun = now();
+		double begun;
 
+		usleep(option.idle_ms * 1000);
+		begun = now();
 		run_and_wait(&context, &nothing);
 		waited[i] = now() - begun;
 		begun = now();
@@ -378,6 +380,9 @@ int main(int count, char **words)
 			count--, words++;
 		} else if (!strcmp(words[0], "--timeout") && count > 1) {
 			option.timeout_ms = number(words[1]);
+			count--, words++;
+		} else if (!strcmp(words[0], "--idle") && count > 1) {
+			option.idle_ms = number(words[1]);
 			count--, words++;
 		} else {
 			fputs(usage, stderr);
