@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import IO
 
 import pytest
 
@@ -13,15 +14,26 @@ ODD = b"\xff.onnx"
 """A file name that is no UTF-8."""
 
 
-def fauxdna(*arguments: str | bytes, status: int, **options: object) -> subprocess.CompletedProcess[bytes]:
-    done = subprocess.run(  # type: ignore[call-overload]
+def fauxdna(
+    *arguments: str | bytes,
+    status: int,
+    stdout: int | IO[bytes] = subprocess.PIPE,
+    cwd: Path | None = None,
+    env: dict[str, str] | None = None,
+) -> subprocess.CompletedProcess[bytes]:
+    done = subprocess.run(
         [sys.executable, "-m", "fauxdna", *arguments],
-        **{"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "timeout": 120, **options},
+        stdin=subprocess.DEVNULL,
+        stdout=stdout,
+        stderr=subprocess.PIPE,
+        cwd=cwd,
+        env=env,
+        timeout=120,
+        check=False,
     )
     assert b"Traceback" not in done.stderr
     assert b"Exception ignored" not in done.stderr
     assert done.returncode == status, done.stderr
-    assert isinstance(done, subprocess.CompletedProcess)
     return done
 
 

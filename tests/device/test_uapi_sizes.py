@@ -25,7 +25,7 @@ HUGE = 0xFFFF_FFFF
 USER_END = (1 << 47) - 4096
 """TASK_SIZE_MAX."""
 KERNEL = 0xFFFF_8000_0000_0000
-FIXED = {
+FIXED: dict[InfoParam | NextInfo, int] = {
     InfoParam.AIE_METADATA: 64,
     InfoParam.AIE_VERSION: 8,
     InfoParam.CLOCK_METADATA: 48,
@@ -80,8 +80,8 @@ def get_array(program: Program, param: int, size: int, count: int, address: int)
 
 
 @pytest.mark.parametrize("param", FIXED, ids=lambda param: param.name)
-def test_an_answer_is_cut_to_the_buffer(program: Program, param: int) -> None:
-    full = FIXED[param]  # type: ignore[index]
+def test_an_answer_is_cut_to_the_buffer(program: Program, param: InfoParam | NextInfo) -> None:
+    full = FIXED[param]
     whole = Buffer(full)
     assert get_info(program, param, full, whole.address) == (0, full)
     for size in (0, 1, full - 1, full, full + 1, 1 << 20, HUGE):

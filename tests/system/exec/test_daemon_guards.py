@@ -24,7 +24,7 @@ from test_daemon import folder as folder
 from fauxdna.accel.machine import Machine
 from fauxdna.errors import Busy, FauxdnaError
 from fauxdna.host import _wire
-from fauxdna.host.daemon import Daemon, Server
+from fauxdna.host.daemon import PER_USER, SILENCE_S, Daemon, Server
 from fauxdna.host.dies import bring_up
 from fauxdna.host.listening import listen
 from fauxdna.log import Log
@@ -45,11 +45,11 @@ def machine() -> Iterator[Machine]:
 
 
 @contextmanager
-def server(machine: Machine, folder: str, **options: float) -> Iterator[Daemon]:
+def server(machine: Machine, folder: str, per_user: int = PER_USER, silence: float = SILENCE_S) -> Iterator[Daemon]:
     """A daemon in this process, at ``die.sock``."""
     log = Log()
     daemon = Daemon([machine], log)
-    made = Server(daemon, f"{folder}/die.sock", log, **options)  # type: ignore[arg-type]
+    made = Server(daemon, f"{folder}/die.sock", log, per_user=per_user, silence=silence)
     thread = threading.Thread(target=made.run)
     thread.start()
     try:
