@@ -1267,4 +1267,5 @@ pub mod uapi {
     pub mod ioctl {
         pub const WAIT_CMD: u32 = 0x40106449;
     }
+    pub const AMD_WAIT_CMD: u32 = 0xc0106449;
 }

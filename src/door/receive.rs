@@ -13,8 +13,6 @@ use crate::error::Result;
 /// Bits of a turn's word that hold since when its handler runs: microseconds, 34 years.
 const TIME_BITS: u32 = 50;
 const TIME: u64 = (1 << TIME_BITS) - 1;
-/// `_IOC_READ` of include/uapi/asm-generic/ioctl.h, in a request: the kernel would write its argument back.
-const IOC_READ: u32 = 2 << 30;
 
 /// Whose turn it is to receive: the turn's number (high bits), and since when its receiver is in the handler (0: it is not).
 #[derive(Debug, Default)]
@@ -108,8 +106,7 @@ fn take(shared: &Arc<Shared>, listener: &Listener, handler: &dyn Handler, notifi
         return true;
     };
     let call = Arc::new(Call::new(shared.clone(), notification, caller, client));
-    // AMD's own header, which XRT is built with, has it as DRM_IOWR; drm_ioctl takes out what the driver's number has not.
-    if call.request & !IOC_READ == uapi::ioctl::WAIT_CMD && wait(&call) {
+    if matches!(call.request, uapi::ioctl::WAIT_CMD | uapi::AMD_WAIT_CMD) && wait(&call) {
         return true;
     }
     shared.active();

@@ -16,7 +16,7 @@ from ._declare import Bits, Struct, Words
 from .control_code import Operation
 
 MODULES = ("array", "tile_program", "timing", "control_code", "host_queue", "uc_log", "firmware_ring", "uapi")
-SELECTED = {"uapi": ("WAIT_CMD", "Ioctl.WAIT_CMD")}
+SELECTED = {"uapi": ("WAIT_CMD", "AMD_WAIT_CMD", "Ioctl.WAIT_CMD")}
 """Of these modules the core needs a part: constants, structures, members of enumerations."""
 
 _HEADER = """\

@@ -265,6 +265,10 @@ class Ioctl(IntEnum):
     PRIME_FD_TO_HANDLE = _ioctl(_READ_WRITE, 0x2E, PRIME_HANDLE)
 
 
+AMD_WAIT_CMD: Final = _ioctl(_READ_WRITE, _COMMAND_BASE + 9, WAIT_CMD)
+"""WAIT_CMD in AMD's own ``amdxdna_accel.h`` (xdna-driver), which XRT is built with: ``drm_ioctl`` looks at the number alone."""
+
+
 ARGUMENTS: Final = {
     Ioctl.CREATE_HWCTX: CREATE_HWCTX,
     Ioctl.DESTROY_HWCTX: DESTROY_HWCTX,

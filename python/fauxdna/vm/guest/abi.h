@@ -451,6 +451,7 @@ enum xdna_ioctl {
 	XDNA_IOCTL_PRIME_HANDLE_TO_FD = 0xc00c642du,
 	XDNA_IOCTL_PRIME_FD_TO_HANDLE = 0xc00c642eu,
 };
+#define XDNA_AMD_WAIT_CMD 0xc0106449u
 
 /* From fauxdna.abi.host_queue. */
 #define QUEUE_CAPACITY_MAX 32
