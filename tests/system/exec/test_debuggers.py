@@ -111,17 +111,17 @@ def test_a_shell_stops_continues_and_interrupts_a_wait(runner: Runner, waiter: s
         program = terminal.foreground
         assert program != terminal.pid
         terminal.type("\x1a")
-        terminal.expect(r"Stopped")
+        terminal.expect(r"Stopped.*\n\$ ")
         terminal.type("jobs -s | wc -l; fg\n")
         terminal.expect(r"\n1\r")
         # The shell names the job before it hands the terminal over.
         assert eventually(lambda: terminal.foreground == program)
         terminal.type("\x1a")
-        terminal.expect(r"Stopped")
+        terminal.expect(r"Stopped.*\n\$ ")
         terminal.type("fg\n")
         assert eventually(lambda: terminal.foreground == program)
         terminal.type("\x03")
-        terminal.expect(r"answered: Interrupted system call")
+        terminal.expect(r"answered: Interrupted system call\r\n.*\$ ")
         terminal.type("echo status $?\n")
         # EINTR, which is what the program exits with.
         terminal.expect(r"status 4")
