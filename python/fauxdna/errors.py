@@ -43,15 +43,18 @@ class FauxdnaError(OSError):
         """What to do about it."""
 
     def __reduce__(self) -> tuple[object, ...]:
-        return _rebuild, (type(self), self.problem, self.remedy, self.errno)
+        # Not by __init__, which may ask for other arguments in a subclass; what it keeps is all in __dict__.
+        return _rebuild, (type(self), self.errno, self.strerror), vars(self)
 
     def __str__(self) -> str:
         name = _NAMES.get(self.errno or 0, str(self.errno))
         return f"{self.strerror} [{name}]"
 
 
-def _rebuild(kind: type[FauxdnaError], problem: str, remedy: str, errno: int) -> FauxdnaError:
-    return kind(problem, remedy, errno=errno)
+def _rebuild(kind: type[FauxdnaError], errno: int, text: str) -> FauxdnaError:
+    error = kind.__new__(kind)
+    OSError.__init__(error, errno, text)
+    return error
 
 
 class Misuse(FauxdnaError):

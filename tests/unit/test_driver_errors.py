@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import errno
 import inspect
 import pickle
@@ -9,6 +10,10 @@ import pickle
 import pytest
 
 from fauxdna import errors
+from fauxdna.compiler.errors import ModelError
+from fauxdna.host._program import CannotRun
+from fauxdna.vm import GuestDied
+from fauxdna.vm.packages import PackageError
 
 KINDS = [kind for _, kind in inspect.getmembers(errors, inspect.isclass) if issubclass(kind, errors.FauxdnaError)]
 
@@ -23,6 +28,27 @@ def test_every_error_is_an_oserror_with_errno_problem_and_remedy(kind: type[erro
     assert getattr(errno, name) == error.errno
     again = pickle.loads(pickle.dumps(error))
     assert (type(again), str(again), again.errno) == (kind, str(error), error.errno)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        errors.BufferTooSmall("a", "b", needed=7, unit="elements"),
+        errors.FirmwareRefused("a", "b", response=3),
+        errors.MessageRefused("a", "b", status=4),
+        errors.CommandFailed("a", "b", completion=0x35),
+        GuestDied("a", "b", log="Kernel panic\nmore"),
+        CannotRun("a", "b", errno=errno.ENOEXEC, status=127),
+        ModelError("a"),
+        PackageError("a", "b"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_an_error_that_goes_through_pickle_keeps_what_it_knows(error: errors.FauxdnaError) -> None:
+    error.add_note("seen on Monday")
+    for again in (pickle.loads(pickle.dumps(error)), copy.copy(error), copy.deepcopy(error)):
+        assert (type(again), vars(again)) == (type(error), vars(error))
+        assert (str(again), again.errno, again.strerror, again.args) == (str(error), error.errno, error.strerror, error.args)
 
 
 @pytest.mark.parametrize("kind", KINDS)
