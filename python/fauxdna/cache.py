@@ -22,21 +22,29 @@ def cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "fauxdna"
 
 
-def made_once(target: Path, make: Callable[[Path], None], waiting: Callable[[], object] | None = None) -> Path:
+def made_once(
+    target: Path,
+    make: Callable[[Path], None],
+    waiting: Callable[[], object] | None = None,
+    *,
+    intact: Callable[[Path], bool] = Path.exists,
+) -> Path:
     """``target``, filled by ``make`` if it is not there. ``make`` gets an empty folder, which is renamed when it returns.
 
     Processes that want the same folder wait for the one that makes it; ``waiting`` is called then. What a killed process left is
-    removed.
+    removed, and so is a ``target`` that is not ``intact``: it is made anew.
 
     Raises:
         OutOfSpace: the folder of the cache is full.
         FauxdnaError: it can't be written for another reason.
     """
-    if target.exists():
+    if intact(target):
         return target
     with _named_errors(target.parent), locked(target.with_name(target.name + ".lock"), waiting):
-        if target.exists():
+        if intact(target):
             return target
+        if target.exists():
+            shutil.rmtree(target)
         for stale in target.parent.glob(f"{target.name}.part-*"):
             shutil.rmtree(stale, ignore_errors=True)
         part = Path(tempfile.mkdtemp(prefix=f"{target.name}.part-", dir=target.parent))

@@ -50,6 +50,21 @@ def test_what_a_killed_process_left_goes(tmp_path: Path) -> None:
     assert not (tmp_path / "target.part-dead").exists()
 
 
+def test_what_is_damaged_is_made_anew(tmp_path: Path) -> None:
+    def make(part: Path) -> None:
+        (part / "file").write_text("whole")
+
+    def intact(folder: Path) -> bool:
+        return (folder / "file").exists() and (folder / "file").read_text() == "whole"
+
+    for damage in (lambda file: file.write_text("half"), lambda file: file.unlink(), lambda file: None):
+        assert intact(made_once(tmp_path / "target", make, intact=intact))
+        damage(tmp_path / "target" / "file")
+    (tmp_path / "target" / "more").touch()
+    made_once(tmp_path / "target", lambda part: None, intact=intact)
+    assert (tmp_path / "target" / "more").exists(), "what is whole stays"
+
+
 def test_a_full_cache_is_named_with_its_remedy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FAUXDNA_CACHE", str(tmp_path))
 

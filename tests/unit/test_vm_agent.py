@@ -89,8 +89,16 @@ def test_a_signal_shows_in_the_status(agent: Agent) -> None:
 
 def test_a_command_that_does_not_end_is_a_timeout(agent: Agent) -> None:
     agent.wait_ready(time.monotonic(), PATIENCE)
-    with pytest.raises(GuestTimeout, match="still runs sleep 2"):
+    with pytest.raises(GuestTimeout, match=r"after 0\.1 s the guest still runs sleep 2"):
         agent.run("sleep 2", 0.1)
+
+
+def test_a_command_that_never_stops_printing_is_a_timeout(agent: Agent) -> None:
+    agent.wait_ready(time.monotonic(), PATIENCE)
+    printed: list[bytes] = []
+    with pytest.raises(GuestTimeout, match="still runs yes"):
+        agent.run("yes", 0.3, stdout=printed.append)
+    assert printed
 
 
 def test_a_guest_that_ends_is_noticed(agent: Agent) -> None:

@@ -16,6 +16,7 @@ from fauxdna.vm import packages
 from fauxdna.vm.cpio import Cpio
 from fauxdna.vm.kernel import bzimage_release, stock_kernel, uncompressed
 from fauxdna.vm.modules import ModuleTree
+from fauxdna.vm.programs import probe
 
 
 def module(folder: Path, name: str, depends: str = "") -> None:
@@ -52,6 +53,18 @@ def test_an_archive_has_the_documented_header() -> None:
     # 110 + "a/b\0" = 114, padded to 116.
     assert second[116:121] == b"12345"
     assert len(data) % 4 == 0
+
+
+@pytest.mark.skipif(shutil.which("cc") is None, reason="needs a C compiler")
+def test_a_damaged_probe_is_compiled_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FAUXDNA_CACHE", str(tmp_path))
+    made = probe()
+    assert made[:4] == b"\x7fELF"
+    (file,) = tmp_path.glob("vm/probe-*/fauxdna-probe")
+    for damage in (lambda: file.write_bytes(made[:5000]), file.unlink, lambda: shutil.rmtree(file.parent)):
+        damage()
+        assert probe() == made
+    assert file.read_bytes() == made
 
 
 @pytest.mark.skipif(shutil.which("cpio") is None, reason="needs the cpio program")

@@ -20,6 +20,8 @@ from ._output import JsonOption, Output
 if TYPE_CHECKING:
     from ..vm import Machine, Settings, Share
 
+_TIMED_OUT = 124
+"""Exit status of timeout(1) for a command that its time limit ended."""
 _GUESTS_OWN = ("dev", "fauxdna", "proc", "run", "sys")
 _EXAMPLE = """
 Examples: fauxdna vm; fauxdna vm -- dmesg; fauxdna vm --kernel arch/x86/boot/bzImage --modules . --vfs 4 -- ls /dev/accel
@@ -90,7 +92,7 @@ def vm(
     from ..demo.small import small_model
     from ..errors import InvalidArgument
     from ..serve import Fault
-    from ..vm import Machine, Settings
+    from ..vm import GuestTimeout, Settings
     from ..vm.programs import MODEL_FOLDER, PROBE, probe
     from ..vm.root import guest_root, own_package
 
@@ -137,6 +139,18 @@ def vm(
     if not command:
         _console(output, settings)
         return
+    try:
+        status = _commanded(output, settings, command, timeout, dmesg=dmesg, log=log)
+    except GuestTimeout as late:
+        typer.echo(f"fauxdna: {late}", err=True)
+        status = _TIMED_OUT
+    raise typer.Exit(status)
+
+
+def _commanded(output: Output, settings: Settings, command: list[str], timeout: float, *, dmesg: bool, log: bool) -> int:
+    """Runs a command in a guest of its own; its exit status."""
+    from ..vm import Machine
+
     with output.progress() as step:
         machine = Machine(settings, progress=step)
         begun = time.monotonic()
@@ -145,18 +159,18 @@ def vm(
         for problem in boot.problems:
             typer.echo(f"fauxdna: guest: {problem}", err=True)
         booted = time.monotonic()
-        status, document = _run(machine, command, timeout, as_json)
+        status, document = _run(machine, command, timeout, output.as_json)
         ran = time.monotonic()
         if dmesg:
             typer.echo(machine.dmesg(), err=True)
-        for entry in machine.devices.die.log.entries() if log else ():
-            typer.echo(str(entry), err=True)
         phases = {name: round(host, 3) for name, (host, _uptime) in boot.phases.items()}
         times = {"boot_s": round(booted - begun, 3), "command_s": round(ran - booted, 3), "phases_s": phases}
         output.document({"command": command, **document, "accelerator": machine.accelerator.value, **times})
+        return status
     finally:
+        for entry in machine.devices.die.log.entries() if log else ():
+            typer.echo(str(entry), err=True)
         machine.close()
-    raise typer.Exit(status)
 
 
 def _run(machine: Machine, command: list[str], timeout: float, as_json: bool) -> tuple[int, dict[str, Any]]:

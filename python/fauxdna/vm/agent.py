@@ -79,7 +79,7 @@ class Agent:
         """Reads the boot's phases until the guest takes commands. ``begun`` is ``time.monotonic()`` when QEMU was started."""
         deadline = begun + timeout
         while "ready" not in self.boot.phases:
-            self._receive(deadline, "the guest does not come up")
+            self._receive(deadline, f"the guest does not come up in {timeout:g} s")
             for line in self._lines():
                 kind, _, rest = line.partition(" ")
                 if kind == "phase":
@@ -122,7 +122,7 @@ class Agent:
         try:
             if feed is not None:
                 feed.attach(self._selector)
-            status = self._pass_all(identifier, sinks, script, time.monotonic() + timeout)
+            status = self._pass_all(identifier, sinks, script, timeout)
         finally:
             if feed is not None:
                 feed.close()
@@ -142,8 +142,9 @@ class Agent:
         for end in (*self._sockets.values(), *self.guest_ends.values()):
             end.close()
 
-    def _pass_all(self, identifier: str, sinks: dict[str, Sink], script: str, deadline: float) -> int:
+    def _pass_all(self, identifier: str, sinks: dict[str, Sink], script: str, timeout: float) -> int:
         """Passes the command's output on until it has ended; its status."""
+        deadline = time.monotonic() + timeout
         open_streams, status = set(sinks), -1
         while open_streams or status < 0:
             for name in list(open_streams):
@@ -154,12 +155,14 @@ class Agent:
                 if kind == "done" and rest.startswith(identifier):
                     status = int(rest.split(" ")[1])
             if open_streams or status < 0:
-                self._receive(deadline, f"the guest still runs {script.splitlines()[0] if script else 'nothing'}")
+                first = script.splitlines()[0] if script else "nothing"
+                self._receive(deadline, f"after {timeout:g} s the guest still runs {first}")
         return status
 
     def _receive(self, deadline: float, problem: str) -> None:
         ready = self._selector.select(max(0.0, deadline - time.monotonic()))
-        if not ready:
+        # A command that never stops printing is always ready.
+        if not ready or time.monotonic() > deadline:
             raise GuestTimeout(problem, "give it longer with --timeout, or look at its log with --dmesg")
         for key, _ in ready:
             if isinstance(key.data, Feed):

@@ -193,6 +193,8 @@ class Machine:
             return self._agent.run(command, timeout, stdout, stderr, stdin)
         except Ended:
             raise self._died("the guest ended while a command ran") from None
+        except GuestTimeout as silent:
+            raise self._late(silent) from None
 
     def reboot(self) -> Boot:
         """Has the guest reboot, which resets its functions, and waits until it takes commands again. For ``Settings.reboots``."""
@@ -202,6 +204,8 @@ class Machine:
             self.booted = self._agent.reboot(self.settings.boot_seconds)
         except Ended:
             raise self._died("the guest ended while it rebooted") from None
+        except GuestTimeout as silent:
+            raise self._late(silent) from None
         self.booted.problems += self.devices.problems
         return self.booted
 
@@ -292,8 +296,7 @@ class Machine:
         except Ended:
             raise self._died("the guest ended while it booted") from None
         except GuestTimeout as silent:
-            problem = f"the guest does not come up in {settings.boot_seconds:g} s"
-            raise GuestTimeout(problem, silent.remedy, log=self._printed()) from None
+            raise self._late(silent) from None
 
     def _initramfs(self, kernel: Kernel) -> bytes:
         settings = self.settings
@@ -359,6 +362,9 @@ class Machine:
         if not self.console_log():
             remedy = f"look at what QEMU printed; a damaged file in {cache_folder()} is fetched anew once its folder is removed"
         return GuestDied(problem, remedy, log=self._printed())
+
+    def _late(self, silent: GuestTimeout) -> GuestError:
+        return GuestTimeout(silent.problem, silent.remedy, log=self._printed())
 
     def _printed(self) -> str:
         """The end of what kernel and QEMU printed."""

@@ -20,8 +20,12 @@ _HEADERS: Final = ("abi.h", "npu.h", "kernel.h", "image.h", "span.h")
 _FLAGS: Final = ("-O2", "-static", "-std=gnu11")
 
 
+_DIGEST: Final = "sha256"
+"""The file beside a program that tells a damaged one."""
+
+
 def probe() -> bytes:
-    """``fauxdna-probe``, statically linked."""
+    """``fauxdna-probe``, statically linked. One that is damaged in the cache is compiled anew."""
     folder = files(__package__) / "guest"
     digest = hashlib.sha256(repr(_FLAGS).encode())
     for name in (*_SOURCES, *_HEADERS):
@@ -38,5 +42,14 @@ def probe() -> bytes:
             raise NotFound(
                 f"the guest's probe can't be compiled:\n{result.stderr.strip()}\n", "install gcc and libc6-dev (with libc.a)"
             )
+        (part / _DIGEST).write_text(hashlib.sha256((part / PROBE).read_bytes()).hexdigest())
 
-    return (made_once(cache_folder() / "vm" / f"probe-{digest.hexdigest()[:16]}", compile_) / PROBE).read_bytes()
+    return (made_once(cache_folder() / "vm" / f"probe-{digest.hexdigest()[:16]}", compile_, intact=_intact) / PROBE).read_bytes()
+
+
+def _intact(folder: Path) -> bool:
+    """Whether the probe is as the compiler made it."""
+    try:
+        return (folder / _DIGEST).read_bytes() == hashlib.sha256((folder / PROBE).read_bytes()).hexdigest().encode()
+    except OSError:
+        return False

@@ -76,8 +76,11 @@ def test_files_go_in_and_out(machine: Machine, shared: Path) -> None:
 
 
 def test_a_command_that_takes_too_long_is_a_timeout(no_leftovers: None, equipment: Equipment) -> None:
-    with Machine(Settings(vfs=0, **equipment)) as machine, pytest.raises(GuestTimeout, match="still runs sleep"):
+    still = r"after 0\.5 s the guest still runs sleep"
+    with Machine(Settings(vfs=0, verbose=True, **equipment)) as machine, pytest.raises(GuestTimeout, match=still) as late:
         machine.run(["sleep", "600"], timeout=0.5)
+    # A line of every boot's end (init/main.c).
+    assert "Run /init as init process" in late.value.log
 
 
 def test_a_guest_that_dies_says_what_it_printed(no_leftovers: None, equipment: Equipment) -> None:
@@ -176,6 +179,16 @@ def test_an_interrupted_command_leaves_nothing(number: signal.Signals, folder: P
         assert process.wait(PATIENCE) == 128 + number
     assert eventually(lambda: not guests_in(folder))
     assert not list(folder.iterdir())
+
+
+def test_a_time_limit_gives_the_exit_status_of_timeout(folder: Path, kernel: Kernel) -> None:
+    command = [sys.executable, "-m", "fauxdna", "vm", "--vfs", "0", "--timeout", "0.01", "--", "true"]
+    environment = {**os.environ, "TMPDIR": str(folder)}
+    done = subprocess.run(command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=300)
+    # timeout(1): "If the command times out, and --preserve-status is not set, then exit with status 124."
+    assert (done.returncode, done.stdout) == (124, "")
+    assert "the guest does not come up in 0.01 s" in done.stderr
+    assert not guests_in(folder)
 
 
 def guests_in(folder: Path) -> list[str]:
