@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 from _host import SRIOV_CAPABILITY
-from _patience import PATIENCE
+from _patience import PATIENCE, eventually
 from _usage import grew, usage
 from _vfio_user import CONFIG, EVENTFD, REGION_WRITE, TRIGGER, VERSION, RawClient, memfd
 
@@ -95,6 +95,23 @@ def test_a_function_that_can_not_be_plugged_in_is_not_taken(die: LocalDie, monke
             die.hold()
     die.hold().close()
     assert not any(grew(before, usage))
+
+
+def test_maps_that_a_client_leaves_are_counted(server: VfioUserServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    memory = memfd(PAGE)
+    with monkeypatch.context() as broken:
+        broken.setattr(slot.Slot, "dma_unmap_all", lambda _: None)
+        with RawClient(tmp_path / "pf") as client:
+            client.map(0, memory, 0, PAGE)
+            assert server.dma_maps == 1
+        assert eventually(lambda: server.clients == ())
+    assert server.dma_maps == 1
+    with RawClient(tmp_path / "pf") as client:
+        client.map(0, memory, 0, PAGE)
+        assert server.dma_maps == 2
+    assert eventually(lambda: server.clients == ())
+    assert server.dma_maps == 1
+    os.close(memory)
 
 
 def test_cleaning_up_goes_on_past_what_fails(

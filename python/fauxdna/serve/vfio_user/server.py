@@ -18,19 +18,17 @@ from types import TracebackType
 from typing import Final, Self
 
 from fauxdna.bus import BusError
-from fauxdna.bus.vfio_user.wire import Channel, WireError
+from fauxdna.bus.vfio_user.wire import Channel
 
 from ..local import LocalDie
 from ..slot import Slot
+from .refusal import Refusals, Refused
 from .session import Session, Statistics
 
 Function = int | str
 """``"pf"``, ``"vf0"`` and so on, or the index of a VF."""
 
 _BACKLOG: Final = 128
-_REFUSED_LIMIT: Final = 64
-_REFUSED_S: Final = 1.0
-"""How long a client that comes second has to say VERSION, so that it can be told why it is refused."""
 _END_S: Final = 5.0
 _RETRY_S: Final = 0.05
 
@@ -49,6 +47,8 @@ class _Endpoint:
     waiting: list[socket.socket] = field(default_factory=list)
     done: Statistics = field(default_factory=Statistics)
     slot: Slot | None = None
+    left: int = 0
+    """DMA maps of clients that have gone: 0 unless cleaning up failed."""
 
 
 class VfioUserServer:
@@ -66,10 +66,10 @@ class VfioUserServer:
     def __init__(self, die: LocalDie, on_vf_enable: Callable[[int], None] | None = None) -> None:
         self.die = die
         self._endpoints: dict[str, _Endpoint] = {}
-        self._refused: dict[socket.socket, float] = {}
         self._lock = threading.RLock()
         self._closed = False
         self._selector = selectors.DefaultSelector()
+        self._refusals = Refusals(self._selector)
         self._wake, self._waker = socket.socketpair()
         self._wake.setblocking(False)
         self._selector.register(self._wake, selectors.EVENT_READ)
@@ -133,9 +133,10 @@ class VfioUserServer:
 
     @property
     def dma_maps(self) -> int:
-        """DMA maps of all clients that exist now."""
+        """DMA maps that exist now: of all clients, and those that clients left behind, should there be any."""
         with self._lock:
-            return sum(endpoint.slot.dma_maps for endpoint in self._endpoints.values() if endpoint.slot is not None)
+            endpoints = self._endpoints.values()
+            return sum(endpoint.left + (endpoint.slot.dma_maps if endpoint.slot is not None else 0) for endpoint in endpoints)
 
     @property
     def clients(self) -> tuple[str, ...]:
@@ -161,8 +162,8 @@ class VfioUserServer:
             endpoint.listener.close()
             with suppress(FileNotFoundError):
                 os.unlink(endpoint.path)
-        for connection in self._refused:
-            connection.close()
+        with self._lock:
+            self._refusals.close()
         self._unwatch()
         self._events.put(None)
         if self._notifier is not None and self._notifier is not threading.current_thread():
@@ -195,23 +196,16 @@ class VfioUserServer:
         raise BusError(errno.ENOTCONN, f"{name} has no client; attach it first")
 
     def _accept_all(self) -> None:
-        while True:
-            for key, _ in self._selector.select(_REFUSED_S if self._refused else None):
+        while not self._closed:
+            for key, _ in self._selector.select():
                 if key.fileobj is self._wake:
                     with suppress(BlockingIOError):
                         self._wake.recv(64)
                 elif isinstance(key.data, _Endpoint):
                     self._accept(key.data)
-                else:
-                    assert isinstance(key.fileobj, socket.socket)
-                    self._dismiss(key.fileobj)
-            if self._closed:
-                return
-            now = time.monotonic()
-            with self._lock:
-                late = [connection for connection, until in self._refused.items() if until < now]
-            for connection in late:
-                self._dismiss(connection)
+                elif isinstance(key.data, Refused):
+                    with self._lock:
+                        self._refusals.go_on(key.data)
 
     def _accept(self, endpoint: _Endpoint) -> None:
         try:
@@ -227,29 +221,7 @@ class VfioUserServer:
             elif _has_gone(endpoint.client) and len(endpoint.waiting) < _BACKLOG:
                 endpoint.waiting.append(connection)
             else:
-                self._turn_away(connection)
-
-    def _turn_away(self, connection: socket.socket) -> None:
-        """Has the acceptor tell a client that the function is taken. The lock is held."""
-        if len(self._refused) >= _REFUSED_LIMIT:
-            connection.close()
-            return
-        connection.setblocking(False)
-        try:
-            self._selector.register(connection, selectors.EVENT_READ)
-        except OSError:  # The system has no room for it (epoll_ctl: ENOSPC, ENOMEM).
-            connection.close()
-            return
-        self._refused[connection] = time.monotonic() + _REFUSED_S
-        self._waker.send(b"\0")
-
-    def _dismiss(self, connection: socket.socket) -> None:
-        """Answers a client that came second, if it has said something, and hangs up."""
-        with self._lock:
-            self._selector.unregister(connection)
-            del self._refused[connection]
-        with connection:
-            _refuse(Channel(connection), errno.EBUSY)
+                self._refusals.add(connection, errno.EBUSY)
 
     def _serve(self, endpoint: _Endpoint, connection: socket.socket) -> None:
         """Starts a connection's thread. The lock is held."""
@@ -264,15 +236,14 @@ class VfioUserServer:
             connection.close()
 
     def _run(self, endpoint: _Endpoint, connection: socket.socket) -> None:
-        channel = Channel(connection)
+        refused = 0
         try:
             slot = self.die.hold(endpoint.vf)
         except OSError as error:  # Taken, or this process has nothing left for it.
-            connection.settimeout(_REFUSED_S)
-            _refuse(channel, error.errno or errno.EIO)
+            refused = error.errno or errno.EIO
         else:
             log = self.die.log.logger(slot.bdf, "vfio-user")
-            session = Session(channel, slot, log)
+            session = Session(Channel(connection), slot, log)
             with self._lock:
                 endpoint.session, endpoint.slot = session, slot
             try:
@@ -284,11 +255,15 @@ class VfioUserServer:
                     log.error(f"what a client left is not all cleaned up: {error.strerror or error}")
                 with self._lock:
                     endpoint.session = endpoint.slot = None
+                    endpoint.left += slot.dma_maps
                     endpoint.done.add(session.statistics)
         finally:
             with self._lock:
-                # The client sees the end of the connection when its function is free again.
-                connection.close()
+                if refused and not self._closed:
+                    self._refusals.add(connection, refused)
+                else:
+                    # The client sees the end of the connection when its function is free again.
+                    connection.close()
                 endpoint.client = None
                 waiting, endpoint.waiting = endpoint.waiting, []
                 for following in waiting:
@@ -297,7 +272,7 @@ class VfioUserServer:
                     elif endpoint.client is None:
                         self._serve(endpoint, following)
                     else:
-                        self._turn_away(following)
+                        self._refusals.add(following, errno.EBUSY)
 
     def _notify(self, callback: Callable[[int], None]) -> None:
         while (count := self._events.get()) is not None:
@@ -348,15 +323,6 @@ def _has_gone(connection: socket.socket) -> bool:
     poller = select.poll()
     poller.register(connection, select.POLLRDHUP)
     return bool(poller.poll(0))
-
-
-def _refuse(channel: Channel, error: int) -> None:
-    """Answers the first message with an errno."""
-    with suppress(WireError, TimeoutError):
-        message = channel.receive()
-        if message is not None:
-            message.close()
-            channel.refuse(message, error)
 
 
 def _hang_up(connection: socket.socket) -> None:
