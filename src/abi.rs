@@ -78,9 +78,6 @@ pub mod array {
     pub const CORE_LOCK_VALUE: u32 = 0xae000;
     pub const CORE_LOCK_REQUEST: u32 = 0xb0000;
     pub const CORE_LOCKS: u32 = 16;
-    pub const CORE_SWITCH_MASTER: u32 = 0xa9000;
-    pub const CORE_SWITCH_SLAVE: u32 = 0xa9100;
-    pub const CORE_SWITCH_SLOT: u32 = 0xa9200;
     pub const MEM_DATA: u32 = 0;
     pub const MEM_DATA_SIZE: u32 = 0x8000;
     pub const MEM_BD_S2MM: u32 = 0x8000;
@@ -103,9 +100,6 @@ pub mod array {
     pub const MEM_LOCK_REQUEST: u32 = 0x18000;
     pub const MEM_LOCKS_PER_HALF: u32 = 32;
     pub const MEM_LOCKS: u32 = 64;
-    pub const MEM_SWITCH_MASTER: u32 = 0x20000;
-    pub const MEM_SWITCH_SLAVE: u32 = 0x20100;
-    pub const MEM_SWITCH_SLOT: u32 = 0x20200;
     pub const MEM_WINDOW: u32 = 0x2000000;
     pub const SHIM_BD: u32 = 0x18000;
     pub const SHIM_BD_STRIDE: u32 = 48;
@@ -115,7 +109,8 @@ pub mod array {
     pub const SHIM_MM2S_CONTROL: u32 = 0x18550;
     pub const SHIM_MM2S_START: u32 = 0x18554;
     pub const SHIM_CHANNEL_STRIDE: u32 = 8;
-    pub const SHIM_STATUS: u32 = 0x18570;
+    pub const SHIM_S2MM_STATUS: u32 = 0x18570;
+    pub const SHIM_MM2S_STATUS: u32 = 0x18580;
     pub const SHIM_S2MM_PER_HALF: u32 = 1;
     pub const SHIM_MM2S_PER_HALF: u32 = 2;
     pub const SHIM_S2MM: u32 = 2;
@@ -123,9 +118,6 @@ pub mod array {
     pub const SHIM_LOCK_VALUE: u32 = 0x10000;
     pub const SHIM_LOCK_REQUEST: u32 = 0x14000;
     pub const SHIM_LOCKS: u32 = 16;
-    pub const SHIM_SWITCH_MASTER: u32 = 0x8000;
-    pub const SHIM_SWITCH_SLAVE: u32 = 0x8100;
-    pub const SHIM_SWITCH_SLOT: u32 = 0x8200;
     pub const SHIM_ADDRESS_OFFSET: u32 = 0x80000000;
     pub const LOCK_STRIDE: u32 = 16;
     pub const LOCK_REQUEST_STRIDE: u32 = 1024;
@@ -147,10 +139,11 @@ pub mod array {
     pub const MEM_SLAVE_DMA: [u32; 10] = [0, 1, 2, 3, 4, 6, 7, 8, 9, 10];
     pub const MEM_SLAVE_SOUTH: [u32; 4] = [14, 15, 18, 19];
     pub const MEM_SLAVE_NORTH: [u32; 4] = [22, 23, 25, 26];
-    pub const SHIM_MASTER_DMA: u32 = 0;
+    pub const SHIM_MASTER_DMA: [u32; 2] = [0, 2];
     pub const SHIM_MASTER_NORTH: [u32; 4] = [16, 17, 19, 20];
     pub const SHIM_SLAVE_DMA: u32 = 0;
     pub const SHIM_SLAVE_NORTH: u32 = 18;
+    pub const SWITCH_LATERAL: u32 = 2;
     pub const CORE_MASTER_WEST: u32 = 12;
     pub const CORE_MASTER_EAST: u32 = 24;
     pub const CORE_SLAVE_WEST: u32 = 13;
@@ -324,6 +317,28 @@ pub mod array {
         pub const NEXT_BD: Bits = Bits { word: 5, low: 26, width: 4 };
         pub const USE_NEXT_BD: Bits = Bits { word: 5, low: 30, width: 1 };
     }
+}
+
+/// From `fauxdna.abi.switch`.
+#[rustfmt::skip]
+pub mod switch {
+    pub const SHIM_MASTER_PORTS: [u32; 32] = [0, 1, 4, 6, 7, 8, 12, 13, 16, 17, 18, 22, 23, 26, 28, 30, 2, 3, 5, 9, 10, 11, 14, 15, 19, 20, 21, 24, 25, 27, 29, 31];
+    pub const SHIM_SLAVE_PORTS: [u32; 30] = [0, 1, 4, 6, 7, 8, 9, 14, 15, 18, 19, 22, 23, 26, 28, 2, 3, 5, 10, 11, 12, 13, 16, 17, 20, 21, 24, 25, 27, 29];
+    pub const MEM_MASTER_PORTS: [u32; 30] = [0, 1, 2, 3, 8, 10, 11, 12, 16, 17, 18, 19, 24, 26, 28, 4, 5, 6, 7, 9, 13, 14, 15, 20, 21, 22, 23, 25, 27, 29];
+    pub const MEM_SLAVE_PORTS: [u32; 32] = [0, 1, 2, 3, 4, 5, 12, 14, 15, 16, 17, 22, 23, 24, 28, 30, 6, 7, 8, 9, 10, 11, 13, 18, 19, 20, 21, 25, 26, 27, 29, 31];
+    pub const CORE_MASTER_PORTS: [u32; 32] = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31];
+    pub const CORE_SLAVE_PORTS: [u32; 30] = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29];
+    pub const SHIM_SWITCH_MASTER: u32 = 0x8000;
+    pub const SHIM_SWITCH_SLAVE: u32 = 0x8040;
+    pub const SHIM_SWITCH_SLOT: u32 = 0x8080;
+    pub const MEM_SWITCH_MASTER: u32 = 0x20000;
+    pub const MEM_SWITCH_SLAVE: u32 = 0x20040;
+    pub const MEM_SWITCH_SLOT: u32 = 0x20080;
+    pub const CORE_SWITCH_MASTER: u32 = 0xb4000;
+    pub const CORE_SWITCH_SLAVE: u32 = 0xb4100;
+    pub const CORE_SWITCH_SLOT: u32 = 0xb4200;
+    pub const SHIM_SWITCH_KEPT: [u32; 8] = [33136, 6, 33168, 5, 33200, 7, 33232, 28];
+    pub const MEM_SWITCH_KEPT: [u32; 8] = [131456, 6, 131488, 5, 131520, 7, 131552, 28];
 }
 
 /// From `fauxdna.abi.tile_program`.

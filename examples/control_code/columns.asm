@@ -11,14 +11,14 @@ START_JOB 0
   APPLY_OFFSET_57         @input, 1, 0
   APPLY_OFFSET_57         @output, 1, 1
   UC_DMA_WRITE_DES_SYNC   @descriptors
-  MASK_WRITE_32           0x008040, 0xC000007F, 0x80000000
-  WRITE_32                0x008100, 0x80000000
-  WRITE_32                0x008148, 0x80000000
+  MASK_WRITE_32           0x008020, 0xC000007F, 0x80000000
+  WRITE_32                0x008040, 0x80000000
+  WRITE_32                0x008064, 0x80000000
   WRITE_32                0x008000, 0x80000012
   WRITE_32                0x120000, 0x8000000E
-  WRITE_32                0x120138, 0x80000000
-  WRITE_32                0x120028, 0x80000000
-  WRITE_32                0x120100, 0x80000000
+  WRITE_32                0x12005C, 0x80000000
+  WRITE_32                0x120014, 0x80000000
+  WRITE_32                0x120040, 0x80000000
   REMOTE_BARRIER          $rb0, 0x15
   WRITE_32                0x109E04, 0x00000000
   WRITE_32                0x109E64, 0x00000000
@@ -57,14 +57,14 @@ START_JOB 0
   APPLY_OFFSET_57         @input, 1, 0
   APPLY_OFFSET_57         @output, 1, 1
   UC_DMA_WRITE_DES_SYNC   @descriptors
-  MASK_WRITE_32           0x2008040, 0xC000007F, 0x80000000
-  WRITE_32                0x2008100, 0x80000000
-  WRITE_32                0x2008148, 0x80000000
+  MASK_WRITE_32           0x2008020, 0xC000007F, 0x80000000
+  WRITE_32                0x2008040, 0x80000000
+  WRITE_32                0x2008064, 0x80000000
   WRITE_32                0x2008000, 0x80000012
   WRITE_32                0x2120000, 0x8000000E
-  WRITE_32                0x2120138, 0x80000000
-  WRITE_32                0x2120028, 0x80000000
-  WRITE_32                0x2120100, 0x80000000
+  WRITE_32                0x212005C, 0x80000000
+  WRITE_32                0x2120014, 0x80000000
+  WRITE_32                0x2120040, 0x80000000
   REMOTE_BARRIER          $rb0, 0x15
   WRITE_32                0x2109E04, 0x00000000
   WRITE_32                0x2109E64, 0x00000000
@@ -103,14 +103,14 @@ START_JOB 0
   APPLY_OFFSET_57         @input, 1, 0
   APPLY_OFFSET_57         @output, 1, 1
   UC_DMA_WRITE_DES_SYNC   @descriptors
-  MASK_WRITE_32           0x4008040, 0xC000007F, 0x80000000
-  WRITE_32                0x4008100, 0x80000000
-  WRITE_32                0x4008148, 0x80000000
+  MASK_WRITE_32           0x4008020, 0xC000007F, 0x80000000
+  WRITE_32                0x4008040, 0x80000000
+  WRITE_32                0x4008064, 0x80000000
   WRITE_32                0x4008000, 0x80000012
   WRITE_32                0x4120000, 0x8000000E
-  WRITE_32                0x4120138, 0x80000000
-  WRITE_32                0x4120028, 0x80000000
-  WRITE_32                0x4120100, 0x80000000
+  WRITE_32                0x412005C, 0x80000000
+  WRITE_32                0x4120014, 0x80000000
+  WRITE_32                0x4120040, 0x80000000
   REMOTE_BARRIER          $rb0, 0x15
   WRITE_32                0x4109E04, 0x00000000
   WRITE_32                0x4109E64, 0x00000000

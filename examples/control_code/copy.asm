@@ -8,14 +8,14 @@
 ; The way there and back, and the mem tile's two BDs; the second waits for lock 1, which the first releases.
 START_JOB 0
   UC_DMA_WRITE_DES_SYNC   @mem_tile
-  MASK_WRITE_32           0x008040, 0xC000007F, 0x80000000
-  WRITE_32                0x008100, 0x80000000
-  WRITE_32                0x008148, 0x80000000
+  MASK_WRITE_32           0x008020, 0xC000007F, 0x80000000
+  WRITE_32                0x008040, 0x80000000
+  WRITE_32                0x008064, 0x80000000
   WRITE_32                0x008000, 0x80000012
   WRITE_32                0x120000, 0x8000000E
-  WRITE_32                0x120138, 0x80000000
-  WRITE_32                0x120028, 0x80000000
-  WRITE_32                0x120100, 0x80000000
+  WRITE_32                0x12005C, 0x80000000
+  WRITE_32                0x120014, 0x80000000
+  WRITE_32                0x120040, 0x80000000
   LOCAL_BARRIER           $lb0, 2
   WRITE_32                0x109E04, 0x00000000
   WRITE_32                0x109E64, 0x00000000

@@ -9,25 +9,25 @@
 START_JOB 0
   UC_DMA_WRITE_DES        $r0, @tiles
 ; shim MM2S0 north to the mem tile; shim S2MM0 from it
+  WRITE_32                0x008020, 0x80000000
   WRITE_32                0x008040, 0x80000000
-  WRITE_32                0x008100, 0x80000000
-  WRITE_32                0x008148, 0x80000000
+  WRITE_32                0x008064, 0x80000000
   WRITE_32                0x008000, 0x80000012
 ; mem tile S2MM0 from the shim, MM2S0 to it
   WRITE_32                0x120000, 0x8000000E
-  WRITE_32                0x120138, 0x80000000
-  WRITE_32                0x120028, 0x80000000
-  WRITE_32                0x120100, 0x80000000
+  WRITE_32                0x12005C, 0x80000000
+  WRITE_32                0x120014, 0x80000000
+  WRITE_32                0x120040, 0x80000000
 ; mem tile MM2S1 north to the core, S2MM1 from it
-  WRITE_32                0x120040, 0x80000001
-  WRITE_32                0x120104, 0x80000000
+  WRITE_32                0x120020, 0x80000001
+  WRITE_32                0x120044, 0x80000000
   WRITE_32                0x120004, 0x80000017
-  WRITE_32                0x12015C, 0x80000000
+  WRITE_32                0x120070, 0x80000000
 ; core S2MM0 from the south, MM2S0 to it
-  WRITE_32                0x6A9008, 0x80000005
-  WRITE_32                0x6A9114, 0x80000000
-  WRITE_32                0x6A901C, 0x80000001
-  WRITE_32                0x6A9104, 0x80000000
+  WRITE_32                0x6B4008, 0x80000005
+  WRITE_32                0x6B4114, 0x80000000
+  WRITE_32                0x6B401C, 0x80000001
+  WRITE_32                0x6B4104, 0x80000000
   WAIT_UC_DMA             $r0
 ; mem tile S2MM0 and S2MM1, MM2S0 and MM2S1; core S2MM0 and MM2S0 (BD 1)
   WRITE_32                0x109E04, 0x00000000

@@ -2,6 +2,7 @@
 
 use crate::abi::array as abi;
 
+use super::switch;
 use super::tile::Kind;
 
 /// What a tile offset names. Channels count S2MM first, then MM2S; locks, BDs and channels count through both halves.
@@ -32,6 +33,8 @@ pub(super) enum Register {
     Slave(u8),
     /// Slot `slave * SWITCH_SLOTS + slot`.
     Slot(u8),
+    /// A register of the stream switch that is kept and does nothing, counted through both halves.
+    Kept(u8),
 }
 
 /// Names the register at `offset` of a tile of this kind; `None` where there is nothing. `offset` is a multiple of 4.
@@ -45,7 +48,7 @@ pub(super) fn decode(kind: Kind, offset: u32) -> Option<Register> {
 
 /// `offset - base` if it is below `size`.
 #[inline]
-fn within(offset: u32, base: u32, size: u32) -> Option<u32> {
+pub(super) fn within(offset: u32, base: u32, size: u32) -> Option<u32> {
     let inside = offset.wrapping_sub(base);
     (inside < size).then_some(inside)
 }
@@ -71,16 +74,6 @@ fn lock_request(inside: u32, first: u32) -> Option<Register> {
         // Seven bits, signed.
         value: ((value << 1) as u8 as i8) >> 1,
     })
-}
-
-fn switch(offset: u32, master: u32, slave: u32, slot: u32) -> Option<Register> {
-    if let Some(inside) = within(offset, master, abi::SWITCH_PORTS * 4) {
-        return Some(Register::Master((inside / 4) as u8));
-    }
-    if let Some(inside) = within(offset, slave, abi::SWITCH_PORTS * 4) {
-        return Some(Register::Slave((inside / 4) as u8));
-    }
-    within(offset, slot, abi::SWITCH_PORTS * abi::SWITCH_SLOTS * 4).map(|inside| Register::Slot((inside / 4) as u8))
 }
 
 /// A channel's control register or, one word above it, its start queue.
@@ -109,18 +102,11 @@ fn decode_shim(offset: u32) -> Option<Register> {
     if let Some(inside) = within(inner, abi::SHIM_MM2S_CONTROL, 8 * abi::SHIM_MM2S_PER_HALF) {
         return channel(inside, mm2s);
     }
-    if let Some(inside) = within(
-        inner,
-        abi::SHIM_STATUS,
-        4 * (abi::SHIM_S2MM_PER_HALF + abi::SHIM_MM2S_PER_HALF),
-    ) {
-        let index = inside / 4;
-        let channel = if index < abi::SHIM_S2MM_PER_HALF {
-            half * abi::SHIM_S2MM_PER_HALF + index
-        } else {
-            mm2s + index - abi::SHIM_S2MM_PER_HALF
-        };
-        return Some(Register::ChannelStatus(channel as u8));
+    if let Some(inside) = within(inner, abi::SHIM_S2MM_STATUS, 4 * abi::SHIM_S2MM_PER_HALF) {
+        return Some(Register::ChannelStatus((half * abi::SHIM_S2MM_PER_HALF + inside / 4) as u8));
+    }
+    if let Some(inside) = within(inner, abi::SHIM_MM2S_STATUS, 4 * abi::SHIM_MM2S_PER_HALF) {
+        return Some(Register::ChannelStatus((mm2s + inside / 4) as u8));
     }
     if let Some(inside) = within(inner, abi::SHIM_LOCK_VALUE, abi::SHIM_LOCKS * abi::LOCK_STRIDE) {
         return lock_value(inside, half * abi::SHIM_LOCKS);
@@ -128,11 +114,7 @@ fn decode_shim(offset: u32) -> Option<Register> {
     if let Some(inside) = within(inner, abi::SHIM_LOCK_REQUEST, abi::SHIM_LOCKS * abi::LOCK_REQUEST_STRIDE) {
         return lock_request(inside, half * abi::SHIM_LOCKS);
     }
-    if half == 0 {
-        switch(offset, abi::SHIM_SWITCH_MASTER, abi::SHIM_SWITCH_SLAVE, abi::SHIM_SWITCH_SLOT)
-    } else {
-        None
-    }
+    switch::decode(Kind::Shim, half, inner)
 }
 
 fn decode_mem(offset: u32) -> Option<Register> {
@@ -174,11 +156,7 @@ fn decode_mem(offset: u32) -> Option<Register> {
     ) {
         return lock_request(inside, half * abi::MEM_LOCKS_PER_HALF);
     }
-    if half == 0 {
-        switch(offset, abi::MEM_SWITCH_MASTER, abi::MEM_SWITCH_SLAVE, abi::MEM_SWITCH_SLOT)
-    } else {
-        None
-    }
+    switch::decode(Kind::Mem, half, inner)
 }
 
 fn decode_core(offset: u32) -> Option<Register> {
@@ -214,7 +192,7 @@ fn decode_core(offset: u32) -> Option<Register> {
     if let Some(inside) = within(offset, abi::CORE_LOCK_REQUEST, abi::CORE_LOCKS * abi::LOCK_REQUEST_STRIDE) {
         return lock_request(inside, 0);
     }
-    switch(offset, abi::CORE_SWITCH_MASTER, abi::CORE_SWITCH_SLAVE, abi::CORE_SWITCH_SLOT)
+    switch::decode(Kind::Core, 0, offset)
 }
 
 #[cfg(test)]
@@ -229,6 +207,9 @@ mod tests {
         assert_eq!(decode(Kind::Shim, 0x1855c), Some(Register::ChannelStart(3)));
         assert_eq!(decode(Kind::Shim, 0x58544), Some(Register::ChannelStart(1)));
         assert_eq!(decode(Kind::Shim, 0x5855c), Some(Register::ChannelStart(5)));
+        assert_eq!(decode(Kind::Shim, 0x18584), Some(Register::ChannelStatus(3)));
+        assert_eq!(decode(Kind::Shim, 0x58570), Some(Register::ChannelStatus(1)));
+        assert_eq!(decode(Kind::Mem, 0x9F10), Some(Register::ChannelStatus(12)));
         assert_eq!(decode(Kind::Mem, 0x9E04 + 8 * 3), Some(Register::ChannelStart(3)));
         assert_eq!(decode(Kind::Mem, 0x49E04), Some(Register::ChannelStart(4)));
         assert_eq!(decode(Kind::Mem, 0x9E64), Some(Register::ChannelStart(8)));

@@ -16,6 +16,7 @@ mod lock;
 mod registers;
 mod report;
 mod stream;
+mod switch;
 mod tile;
 mod trace;
 mod transfer;

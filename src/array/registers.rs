@@ -69,6 +69,7 @@ impl Array {
             Register::Master(port) => place.switch.masters[usize::from(port)],
             Register::Slave(port) => place.switch.slaves[usize::from(port)],
             Register::Slot(slot) => place.switch.slots[usize::from(slot)],
+            Register::Kept(word) => place.switch.kept[usize::from(word)],
             Register::ChannelControl(channel) => self.channels[self.channel_index(tile, channel)].control,
             Register::ChannelStart(channel) => self.channels[self.channel_index(tile, channel)].start,
             Register::ChannelStatus(channel) => self.channels[self.channel_index(tile, channel)].status(),
@@ -124,6 +125,7 @@ impl Array {
                 place.switch.slots[usize::from(slot)] = value;
                 self.switches_changed(at);
             }
+            Register::Kept(word) => place.switch.kept[usize::from(word)] = value,
             Register::ChannelControl(channel) => {
                 let index = self.channel_index(tile, channel);
                 outcome = self.control_channel(at, index, value);

@@ -2,17 +2,19 @@
 
 use crate::abi::array::{self as abi, switch_master, switch_slave, switch_slot};
 
+use super::switch::KEPT;
 use super::tile::{GRID_ROWS, Kind, Tile};
 
 const PORTS: usize = abi::SWITCH_PORTS as usize;
 const SLOTS: usize = abi::SWITCH_SLOTS as usize;
 
-/// A tile's stream switch registers.
+/// A tile's stream switch registers, by port number.
 #[derive(Clone, Debug)]
 pub(super) struct Switch {
     pub masters: [u32; PORTS],
     pub slaves: [u32; PORTS],
     pub slots: [u32; PORTS * SLOTS],
+    pub kept: [u32; KEPT],
 }
 
 impl Default for Switch {
@@ -21,6 +23,7 @@ impl Default for Switch {
             masters: [0; PORTS],
             slaves: [0; PORTS],
             slots: [0; PORTS * SLOTS],
+            kept: [0; KEPT],
         }
     }
 }
@@ -128,7 +131,6 @@ fn from(first: u32, count: u32, port: u8) -> Option<usize> {
     (index < count).then_some(index as usize)
 }
 
-const LATERAL: u32 = 4;
 const CORE_NORTHWARD: u32 = 8;
 
 fn behind(tiles: &[Tile], tile: usize, port: u8) -> Behind {
@@ -139,18 +141,18 @@ fn behind(tiles: &[Tile], tile: usize, port: u8) -> Behind {
     let slave = |tile: usize, first: u32, index: usize| Behind::Slave(tile, first as u8 + index as u8);
     match kind {
         Kind::Shim => {
-            if let Some(channel) = from(abi::SHIM_MASTER_DMA, abi::SHIM_S2MM, port) {
+            if let Some(channel) = of(&abi::SHIM_MASTER_DMA, port) {
                 return Behind::Dma(channel as u8);
             }
             if let Some(index) = of(&abi::SHIM_MASTER_NORTH, port) {
                 return Behind::Slave(tile + 1, abi::MEM_SLAVE_SOUTH[index] as u8);
             }
-            if let Some(index) = from(abi::SHIM_MASTER_EAST, LATERAL, port)
+            if let Some(index) = from(abi::SHIM_MASTER_EAST, abi::SWITCH_LATERAL, port)
                 && east < tiles.len()
             {
                 return slave(east, abi::SHIM_SLAVE_WEST, index);
             }
-            if let (Some(index), Some(west)) = (from(abi::SHIM_MASTER_WEST, LATERAL, port), west) {
+            if let (Some(index), Some(west)) = (from(abi::SHIM_MASTER_WEST, abi::SWITCH_LATERAL, port), west) {
                 return slave(west, abi::SHIM_SLAVE_EAST, index);
             }
         }
@@ -182,12 +184,12 @@ fn behind(tiles: &[Tile], tile: usize, port: u8) -> Behind {
             {
                 return slave(tile + 1, abi::CORE_SLAVE_SOUTH, index);
             }
-            if let Some(index) = from(abi::CORE_MASTER_EAST, LATERAL, port)
+            if let Some(index) = from(abi::CORE_MASTER_EAST, abi::SWITCH_LATERAL, port)
                 && east < tiles.len()
             {
                 return slave(east, abi::CORE_SLAVE_WEST, index);
             }
-            if let (Some(index), Some(west)) = (from(abi::CORE_MASTER_WEST, LATERAL, port), west) {
+            if let (Some(index), Some(west)) = (from(abi::CORE_MASTER_WEST, abi::SWITCH_LATERAL, port), west) {
                 return slave(west, abi::CORE_SLAVE_EAST, index);
             }
         }

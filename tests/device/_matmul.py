@@ -13,7 +13,8 @@ import struct
 from pathlib import Path
 
 from fauxdna.abi import array, tile_program
-from fauxdna.abi.array import CORE_BD_WORDS, SHIM_BD_WORDS, START_QUEUE, SWITCH_MASTER, SWITCH_SLAVE
+from fauxdna.abi.array import CORE_BD_WORDS, SHIM_BD_WORDS, START_QUEUE, SWITCH_MASTER, SWITCH_SLAVE, TileKind
+from fauxdna.abi.switch import SWITCHES
 from fauxdna.abi.tile_program import Opcode
 
 DATA = Path(__file__).parent / "data"
@@ -69,21 +70,18 @@ def _tile_program() -> list[int]:
 
 
 def _routes() -> list[tuple[int, int]]:
-    switches = (
-        (array.SHIM_ROW, array.SHIM_SWITCH_MASTER, array.SHIM_SWITCH_SLAVE),
-        (array.MEM_ROW, array.MEM_SWITCH_MASTER, array.MEM_SWITCH_SLAVE),
-        (array.FIRST_CORE_ROW, array.CORE_SWITCH_MASTER, array.CORE_SWITCH_SLAVE),
-    )
+    switches = ((array.SHIM_ROW, TileKind.SHIM), (array.MEM_ROW, TileKind.MEM), (array.FIRST_CORE_ROW, TileKind.CORE))
     ports = (
-        ((array.SHIM_MASTER_NORTH[0], array.SHIM_SLAVE_DMA), (array.SHIM_MASTER_DMA, array.SHIM_SLAVE_NORTH)),
+        ((array.SHIM_MASTER_NORTH[0], array.SHIM_SLAVE_DMA), (array.SHIM_MASTER_DMA[0], array.SHIM_SLAVE_NORTH)),
         ((array.MEM_MASTER_NORTH, array.MEM_SLAVE_SOUTH[0]), (array.MEM_MASTER_SOUTH[0], array.MEM_SLAVE_NORTH[0])),
         ((array.CORE_MASTER_DMA, array.CORE_SLAVE_SOUTH), (array.CORE_MASTER_SOUTH[0], array.CORE_SLAVE_DMA)),
     )
     writes = []
-    for (row, masters, slaves), pairs in zip(switches, ports, strict=True):
+    for (row, kind), pairs in zip(switches, ports, strict=True):
+        switch = SWITCHES[kind]
         for master, slave in pairs:
-            writes.append((array.tile_address(0, row, masters + 4 * master), SWITCH_MASTER.encode(enable=1, select=slave)[0]))
-            writes.append((array.tile_address(0, row, slaves + 4 * slave), SWITCH_SLAVE.encode(enable=1)[0]))
+            writes.append((array.tile_address(0, row, switch.master(master)), SWITCH_MASTER.encode(enable=1, select=slave)[0]))
+            writes.append((array.tile_address(0, row, switch.slave(slave)), SWITCH_SLAVE.encode(enable=1)[0]))
     return writes
 
 

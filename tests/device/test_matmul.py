@@ -15,8 +15,9 @@ from _patience import PATIENCE, PATIENCE_MS
 
 import fauxdna
 from fauxdna.abi import array, control_code, tile_program
-from fauxdna.abi.array import CORE_BD_WORDS, SHIM_BD_WORDS, SWITCH_MASTER
+from fauxdna.abi.array import CORE_BD_WORDS, SHIM_BD_WORDS, SWITCH_MASTER, TileKind
 from fauxdna.abi.control_code import Opcode
+from fauxdna.abi.switch import SWITCHES
 from fauxdna.accel import AccelFile
 from fauxdna.artifact import elf
 from fauxdna.errors import CommandFailed, FauxdnaError
@@ -88,7 +89,7 @@ def _shim_bd(**fields: int) -> Edit:
 
 
 def _route(select: int) -> Edit:
-    at = array.tile_address(0, array.MEM_ROW, array.MEM_SWITCH_MASTER + 4 * array.MEM_MASTER_NORTH)
+    at = array.tile_address(0, array.MEM_ROW, SWITCHES[TileKind.MEM].master(array.MEM_MASTER_NORTH))
     old, new = (SWITCH_MASTER.encode(enable=1, select=slave)[0] for slave in (array.MEM_SLAVE_SOUTH[0], select))
     return lambda code: _replace(code, _words(at, old), _words(at, new))
 

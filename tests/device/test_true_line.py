@@ -15,7 +15,7 @@ from _patience import PATIENCE, PATIENCE_MS
 from _program import IN_ZERO, OUT, SCALE, WEIGHTS, ZERO, expected, program, sample
 
 import fauxdna
-from fauxdna.abi import array, control_code, tile_program
+from fauxdna.abi import array, control_code, switch, tile_program
 from fauxdna.abi.control_code import Opcode
 from fauxdna.abi.host_queue import EXEC_BUF, HEADER_UNPADDED, PACKET, PACKET_SIZE, CompletionState, PacketOpcode
 from fauxdna.abi.uapi import BoType
@@ -158,14 +158,14 @@ def no_tokens(code: bytearray) -> int:
 def streams_cut(code: bytearray) -> int:
     """No stream-switch port is enabled any more: the blocks that configure them are all zero."""
     found = 0
-    bases = {array.CORE_SWITCH_MASTER, array.MEM_SWITCH_MASTER, array.SHIM_SWITCH_MASTER}
+    bases = {switch.CORE_SWITCH_MASTER, switch.MEM_SWITCH_MASTER, switch.SHIM_SWITCH_MASTER}
     for at, word in words(code):
         header = control_code.UC_BD.decode((word, 0, 0, 0))
         if at % 16 or not header.local_relative or at + 16 > len(code):
             continue
         _, local, low, high = struct.unpack_from("<4I", code, at)
         size = 4 * header.length
-        if high == 0 and low & 0xFFFFF in bases and local > 0 and at + local + size <= len(code):
+        if high == 0 and low & 0xFFFFF & ~array.HALF_STRIDE in bases and local > 0 and at + local + size <= len(code):
             code[at + local : at + local + size] = bytes(size)
             found += 1
     return found

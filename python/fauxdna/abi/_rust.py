@@ -15,7 +15,7 @@ from types import ModuleType
 from ._declare import Bits, Struct, Words
 from .control_code import Operation
 
-MODULES = ("array", "tile_program", "timing", "control_code", "host_queue", "uc_log", "firmware_ring", "uapi")
+MODULES = ("array", "switch", "tile_program", "timing", "control_code", "host_queue", "uc_log", "firmware_ring", "uapi")
 SELECTED = {"uapi": ("WAIT_CMD", "AMD_WAIT_CMD", "Ioctl.WAIT_CMD")}
 """Of these modules the core needs a part: constants, structures, members of enumerations."""
 

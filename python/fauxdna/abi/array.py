@@ -82,9 +82,6 @@ CORE_MM2S: Final = 1
 CORE_LOCK_VALUE: Final = 0xAE000
 CORE_LOCK_REQUEST: Final = 0xB0000
 CORE_LOCKS: Final = 16
-CORE_SWITCH_MASTER: Final = 0xA9000
-CORE_SWITCH_SLAVE: Final = 0xA9100
-CORE_SWITCH_SLOT: Final = 0xA9200
 
 # --- Mem tile -----------------------------------------------------------------------------------------------------------
 MEM_DATA: Final = 0x00000
@@ -111,9 +108,6 @@ MEM_LOCK_REQUEST: Final = 0x18000
 MEM_LOCKS_PER_HALF: Final = 32
 MEM_LOCKS: Final = 64
 """Lock ids in BDs count through both halves: 32-63 are the second half's."""
-MEM_SWITCH_MASTER: Final = 0x20000
-MEM_SWITCH_SLAVE: Final = 0x20100
-MEM_SWITCH_SLOT: Final = 0x20200
 MEM_WINDOW: Final = 0x2000000
 """A mem tile DMA's byte address of its own tile's memory."""
 
@@ -127,8 +121,9 @@ SHIM_S2MM_START: Final = 0x18544
 SHIM_MM2S_CONTROL: Final = 0x18550
 SHIM_MM2S_START: Final = 0x18554
 SHIM_CHANNEL_STRIDE: Final = 8
-SHIM_STATUS: Final = 0x18570
-"""S2MM of this half; its MM2S channels follow at +4 and +8 (chosen)."""
+SHIM_S2MM_STATUS: Final = 0x18570
+SHIM_MM2S_STATUS: Final = 0x18580
+"""Of MM2S0; MM2S1 is 4 above (aiebu's ``test/aie4-ctrlcode/compile_time`` waits there for what it started)."""
 SHIM_S2MM_PER_HALF: Final = 1
 SHIM_MM2S_PER_HALF: Final = 2
 SHIM_S2MM: Final = 2
@@ -136,9 +131,6 @@ SHIM_MM2S: Final = 4
 SHIM_LOCK_VALUE: Final = 0x10000
 SHIM_LOCK_REQUEST: Final = 0x14000
 SHIM_LOCKS: Final = 16
-SHIM_SWITCH_MASTER: Final = 0x08000
-SHIM_SWITCH_SLAVE: Final = 0x08100
-SHIM_SWITCH_SLOT: Final = 0x08200
 SHIM_ADDRESS_OFFSET: Final = 0x80000000
 """XRT adds this to every address it patches into a shim BD; the shim takes it off when the address is at or above it."""
 
@@ -151,7 +143,7 @@ LOCK_MAX: Final = 63
 START_QUEUE_DEPTH: Final = 16
 """Tasks a channel holds besides the running one; aie-codegen ``StartQSizeMax``."""
 
-# --- Stream switches: port numbers (aie-codegen Aie4*StrmSw*PortMap) -----------------------------------------------------
+# --- Stream switches: port numbers (aie-codegen Aie4*StrmSw*PortMap); switch.py has their registers -----------------------
 SWITCH_PORTS: Final = 32
 SWITCH_SLOTS: Final = 4
 CORE_MASTER_DMA: Final = 2
@@ -166,11 +158,13 @@ MEM_MASTER_NORTH: Final = 16
 MEM_SLAVE_DMA: Final = (0, 1, 2, 3, 4, 6, 7, 8, 9, 10)
 MEM_SLAVE_SOUTH: Final = (14, 15, 18, 19)
 MEM_SLAVE_NORTH: Final = (22, 23, 25, 26)
-SHIM_MASTER_DMA: Final = 0
+SHIM_MASTER_DMA: Final = (0, 2)
+"""1 and 3 are the halves' trace DMA."""
 SHIM_MASTER_NORTH: Final = (16, 17, 19, 20)
 SHIM_SLAVE_DMA: Final = 0
 SHIM_SLAVE_NORTH: Final = 18
-# Towards the neighbouring columns: shim and core tiles only, four ports each way.
+# Towards the neighbouring columns: shim and core tiles only, two ports each way.
+SWITCH_LATERAL: Final = 2
 CORE_MASTER_WEST: Final = 12
 CORE_MASTER_EAST: Final = 24
 CORE_SLAVE_WEST: Final = 13
@@ -200,7 +194,7 @@ SWITCH_SLOT = Words(
     ],
     source=_AIEML,
 )
-"""Slot ``k`` of slave ``s`` lies at ``SLOT + 0x10 * s + 4 * k``; the first whose ``id == packet.id & mask`` routes it."""
+"""Each slave has :data:`SWITCH_SLOTS`; the first whose ``id == packet.id & mask`` routes the packet."""
 PACKET_HEADER = Words(
     "stream_packet_header",
     1,

@@ -7,8 +7,11 @@ to all cores' S2MM1. Down: core k's MM2S0 on south lane k to mem S2MM 4+k; mem M
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import count, takewhile
 
 from ..abi import array
+from ..abi.array import TileKind
+from ..abi.switch import SWITCHES
 from .control_code import Transfer, words, write
 from .tile_code import CORE_LOCKS, LOCK_INITIAL
 
@@ -32,13 +35,21 @@ MEM_SLOTS = 2
 _ENABLED_SLAVE = array.SWITCH_SLAVE.encode(enable=1)[0]
 
 
-def _switch(tile: int, master: int, slave: int, routes: Mapping[int, int]) -> list[Transfer]:
+def _switch(column: int, row: int, routes: Mapping[int, int]) -> list[Transfer]:
     """All registers of a switch: ``routes`` maps a master port to the slave port it follows; the others are off."""
-    masters, slaves = [0] * array.SWITCH_PORTS, [0] * array.SWITCH_PORTS
+    kind = {array.SHIM_ROW: TileKind.SHIM, array.MEM_ROW: TileKind.MEM}.get(row, TileKind.CORE)
+    switch = SWITCHES[kind]
+    registers = dict.fromkeys(map(switch.master, switch.master_ports), 0)
+    registers |= dict.fromkeys(map(switch.slave, switch.slave_ports), 0)
     for port, source in routes.items():
-        masters[port] = array.SWITCH_MASTER.encode(enable=1, select=source)[0]
-        slaves[source] = _ENABLED_SLAVE
-    return [Transfer(tile + master, words(*masters)), Transfer(tile + slave, words(*slaves))]
+        registers[switch.master(port)] = array.SWITCH_MASTER.encode(enable=1, select=source)[0]
+        registers[switch.slave(source)] = _ENABLED_SLAVE
+    # One block for each run of neighbours.
+    starts = [offset for offset in sorted(registers) if offset - 4 not in registers]
+    blocks = [[*takewhile(registers.__contains__, count(start, 4))] for start in starts]
+    return [
+        Transfer(array.tile_address(column, row, block[0]), words(*(registers[offset] for offset in block))) for block in blocks
+    ]
 
 
 def _shim(column: int) -> list[Transfer]:
@@ -46,10 +57,9 @@ def _shim(column: int) -> list[Transfer]:
     routes = {
         north[0]: array.SHIM_SLAVE_DMA,
         north[1]: array.SHIM_SLAVE_DMA + 1,
-        array.SHIM_MASTER_DMA: array.SHIM_SLAVE_NORTH,
+        array.SHIM_MASTER_DMA[0]: array.SHIM_SLAVE_NORTH,
     }
-    tile = array.tile_address(column, array.SHIM_ROW)
-    return _switch(tile, array.SHIM_SWITCH_MASTER, array.SHIM_SWITCH_SLAVE, routes)
+    return _switch(column, array.SHIM_ROW, routes)
 
 
 def _mem(column: int) -> list[Transfer]:
@@ -62,8 +72,7 @@ def _mem(column: int) -> list[Transfer]:
     for core in range(array.CORE_ROWS):
         routes[array.MEM_MASTER_NORTH + core] = array.MEM_SLAVE_DMA[core]
         routes[array.MEM_MASTER_DMA + MEM_OUTPUT_S2MM + core] = array.MEM_SLAVE_NORTH[core]
-    tile = array.tile_address(column, array.MEM_ROW)
-    return _switch(tile, array.MEM_SWITCH_MASTER, array.MEM_SWITCH_SLAVE, routes)
+    return _switch(column, array.MEM_ROW, routes)
 
 
 def _core(column: int, core: int) -> list[Transfer]:
@@ -78,8 +87,7 @@ def _core(column: int, core: int) -> list[Transfer]:
             routes[array.CORE_MASTER_NORTH + lane] = south + lane
     for above in range(core + 1, array.CORE_ROWS):
         routes[array.CORE_MASTER_SOUTH[above]] = array.CORE_SLAVE_NORTH[above]
-    tile = array.tile_address(column, array.FIRST_CORE_ROW + core)
-    return _switch(tile, array.CORE_SWITCH_MASTER, array.CORE_SWITCH_SLAVE, routes)
+    return _switch(column, array.FIRST_CORE_ROW + core, routes)
 
 
 def circuits(column: int) -> list[Transfer]:

@@ -61,9 +61,16 @@ fn what_is_written_reads_back() {
         at(0, CORE + 3, abi::CORE_DATA_SIZE - 4),
     ];
     for row in [0, 1, CORE] {
-        let (masters, slaves, slots) = switch(row);
-        addresses
-            .extend([masters, masters + 4 * 31, slaves, slaves + 4 * 31, slots, slots + 0x1FC].map(|offset| at(0, row, offset)));
+        // The 32-bit switch's ports have the last registers: 28 or more, 29 among the slaves of shim and core.
+        let (masters, slaves) = ([29, 29, 31], [29, 31, 29]);
+        let kind = row.min(2) as usize;
+        let last = [
+            master(row, masters[kind]),
+            slave(row, slaves[kind]),
+            slot(row, slaves[kind], 3),
+        ];
+        addresses.extend([master(row, 0), slave(row, 0), slot(row, 0, 0)].map(|offset| at(0, row, offset)));
+        addresses.extend(last.map(|offset| at(0, row, offset)));
     }
     for (value, address) in addresses.iter().enumerate() {
         array.put(*address, 0x8000_0000 + value as u32);

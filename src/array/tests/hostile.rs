@@ -185,7 +185,7 @@ fn connect(array: &mut Array, random: &mut Xorshift) {
         4 => array.connect(column, CORE, abi::CORE_SLAVE_DMA, abi::CORE_MASTER_SOUTH[lane]),
         5 => array.connect(column, 1, abi::MEM_SLAVE_NORTH[lane], abi::MEM_MASTER_DMA + dma),
         6 => array.connect(column, 1, abi::MEM_SLAVE_DMA[lane], abi::MEM_MASTER_SOUTH[dma as usize]),
-        _ => array.connect(column, 0, abi::SHIM_SLAVE_NORTH + dma, abi::SHIM_MASTER_DMA + dma),
+        _ => array.connect(column, 0, abi::SHIM_SLAVE_NORTH + dma, abi::SHIM_MASTER_DMA[dma as usize]),
     }
 }
 
@@ -339,8 +339,5 @@ fn a_snapshot_goes_on_as_the_original_does() {
     assert_eq!(copy.take_tokens(0, 6, 1), None);
     assert_eq!(copy.report(), crate::array::Report::default());
     assert_eq!(copy.shim_words_at(0, 0), [0; 9]);
-    assert_eq!(
-        copy.load(at(0, 0, abi::SHIM_SWITCH_MASTER + 4 * abi::SHIM_MASTER_NORTH[0])),
-        0
-    );
+    assert_eq!(copy.load(at(0, 0, master(0, abi::SHIM_MASTER_NORTH[0]))), 0);
 }

@@ -241,7 +241,7 @@ fn shim_writes_with_dimensions() {
         let host = Host::new(512 * 1024);
         let mut array = Array::new(1);
         array.connect(0, 1, abi::MEM_SLAVE_DMA[9], abi::MEM_MASTER_SOUTH[2]);
-        array.connect(0, 0, abi::SHIM_SLAVE_NORTH + 2, abi::SHIM_MASTER_DMA + 1);
+        array.connect(0, 0, abi::SHIM_SLAVE_NORTH + 2, abi::SHIM_MASTER_DMA[1]);
         let values: Vec<u32> = (0..0x800).map(|word| word + 1).collect();
         array.block(at(0, 1, 0), &values);
         let (from, to) = (shape(&mut random, case % 2 == 0), shape(&mut random, false));

@@ -11,7 +11,7 @@ fn shim_and_mem(array: &mut Array) {
     array.connect(0, 0, abi::SHIM_SLAVE_DMA, abi::SHIM_MASTER_NORTH[0]);
     array.connect(0, 1, abi::MEM_SLAVE_SOUTH[0], abi::MEM_MASTER_DMA);
     array.connect(0, 1, abi::MEM_SLAVE_DMA[0], abi::MEM_MASTER_SOUTH[0]);
-    array.connect(0, 0, abi::SHIM_SLAVE_NORTH, abi::SHIM_MASTER_DMA);
+    array.connect(0, 0, abi::SHIM_SLAVE_NORTH, abi::SHIM_MASTER_DMA[0]);
 }
 
 #[test]
@@ -176,7 +176,7 @@ fn long_transfers_are_cut_into_events() {
 fn host_to_host() {
     let host = Host::counting(256 * 1024);
     let mut array = Array::new(1);
-    array.connect(0, 0, abi::SHIM_SLAVE_DMA + 1, abi::SHIM_MASTER_DMA + 1);
+    array.connect(0, 0, abi::SHIM_SLAVE_DMA + 1, abi::SHIM_MASTER_DMA[1]);
     let rows = [(shim_bd::D0_WRAP, 10), (shim_bd::D1_STEP, 20)];
     array.shim_bd(0, 3, shim_words(0, 6000, &rows));
     array.shim_bd(0, 16, shim_words(0x20000, 6000, &[]));

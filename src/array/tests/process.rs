@@ -14,7 +14,7 @@ fn copy(torn: &Torn, back: bool, rows: Option<u32>) -> Result<Cycles, ArrayFault
     array.connect(0, 0, abi::SHIM_SLAVE_DMA, abi::SHIM_MASTER_NORTH[0]);
     array.connect(0, 1, abi::MEM_SLAVE_SOUTH[0], abi::MEM_MASTER_DMA);
     array.connect(0, 1, abi::MEM_SLAVE_DMA[0], abi::MEM_MASTER_SOUTH[0]);
-    array.connect(0, 0, abi::SHIM_SLAVE_NORTH, abi::SHIM_MASTER_DMA);
+    array.connect(0, 0, abi::SHIM_SLAVE_NORTH, abi::SHIM_MASTER_DMA[0]);
     let (length, more) = match rows {
         None => (WORDS, vec![]),
         Some(step) => (WORDS / step * 4, vec![(shim_bd::D0_WRAP, 4), (shim_bd::D1_STEP, step - 1)]),

@@ -4,6 +4,7 @@ use std::cell::RefCell;
 
 use crate::abi::Bits;
 use crate::abi::array::{self as abi, core_bd, mem_bd, shim_bd, start_queue, switch_master, switch_slave};
+use crate::abi::switch as ports;
 use crate::array::Array;
 use crate::cert::fabric::{ArrayFault, Cycles, Fabric};
 use crate::memory::{HostMemory, MemoryFault, MemoryFaultKind};
@@ -111,13 +112,48 @@ pub trait Registers {
     fn shim_words_at(&mut self, column: u32, bd: u32) -> [u32; 9];
 }
 
-/// Masters, slaves of a tile row.
+/// First registers of masters, slaves, slots of a tile row.
 pub fn switch(row: u32) -> (u32, u32, u32) {
     match row {
-        0 => (abi::SHIM_SWITCH_MASTER, abi::SHIM_SWITCH_SLAVE, abi::SHIM_SWITCH_SLOT),
-        1 => (abi::MEM_SWITCH_MASTER, abi::MEM_SWITCH_SLAVE, abi::MEM_SWITCH_SLOT),
-        _ => (abi::CORE_SWITCH_MASTER, abi::CORE_SWITCH_SLAVE, abi::CORE_SWITCH_SLOT),
+        0 => (ports::SHIM_SWITCH_MASTER, ports::SHIM_SWITCH_SLAVE, ports::SHIM_SWITCH_SLOT),
+        1 => (ports::MEM_SWITCH_MASTER, ports::MEM_SWITCH_SLAVE, ports::MEM_SWITCH_SLOT),
+        _ => (ports::CORE_SWITCH_MASTER, ports::CORE_SWITCH_SLAVE, ports::CORE_SWITCH_SLOT),
     }
+}
+
+/// Half and position of a port of a tile row, as an offset.
+fn place(row: u32, numbers: &[u32], port: u32, stride: u32) -> u32 {
+    let each = if row < CORE { numbers.len() / 2 } else { numbers.len() };
+    let place = numbers.iter().position(|&number| number == port).unwrap();
+    (place / each) as u32 * abi::HALF_STRIDE + (place % each) as u32 * stride
+}
+
+/// The register of a master port.
+pub fn master(row: u32, port: u32) -> u32 {
+    let numbers: &[u32] = match row {
+        0 => &ports::SHIM_MASTER_PORTS,
+        1 => &ports::MEM_MASTER_PORTS,
+        _ => &ports::CORE_MASTER_PORTS,
+    };
+    switch(row).0 + place(row, numbers, port, 4)
+}
+
+fn slave_ports(row: u32) -> &'static [u32] {
+    match row {
+        0 => &ports::SHIM_SLAVE_PORTS,
+        1 => &ports::MEM_SLAVE_PORTS,
+        _ => &ports::CORE_SLAVE_PORTS,
+    }
+}
+
+/// The register of a slave port.
+pub fn slave(row: u32, port: u32) -> u32 {
+    switch(row).1 + place(row, slave_ports(row), port, 4)
+}
+
+/// The register of a slot of a slave port.
+pub fn slot(row: u32, port: u32, index: u32) -> u32 {
+    switch(row).2 + place(row, slave_ports(row), port, 4 * abi::SWITCH_SLOTS) + 4 * index
 }
 
 fn lock_base(row: u32) -> u32 {
@@ -201,11 +237,10 @@ impl Registers for Array {
     }
 
     fn connect(&mut self, column: u32, row: u32, slave: u32, master: u32) {
-        let (masters, slaves, _) = switch(row);
         let enabled = words::<1>(&[(switch_slave::ENABLE, 1)])[0];
-        self.put(at(column, row, slaves + 4 * slave), enabled);
+        self.put(at(column, row, self::slave(row, slave)), enabled);
         let selected = words::<1>(&[(switch_master::ENABLE, 1), (switch_master::SELECT, slave)])[0];
-        self.put(at(column, row, masters + 4 * master), selected);
+        self.put(at(column, row, self::master(row, master)), selected);
     }
 
     fn lock(&mut self, column: u32, row: u32, lock: u32, value: i32) {

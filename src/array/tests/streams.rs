@@ -8,9 +8,8 @@ use crate::cert::fabric::Fabric;
 
 /// Makes a slave port of column 0 packet-switched, with one slot: packets with this id go to `msel` of `arbiter`.
 fn slot(array: &mut Array, row: u32, slave: u32, index: u32, id: u32, msel: u32, arbiter: u32) {
-    let (_, slaves, slots) = switch(row);
     let packet = words::<1>(&[(switch_slave::ENABLE, 1), (switch_slave::PACKET, 1)])[0];
-    array.put(at(0, row, slaves + 4 * slave), packet);
+    array.put(at(0, row, self::slave(row, slave)), packet);
     let value = words::<1>(&[
         (switch_slot::ENABLE, 1),
         (switch_slot::ID, id),
@@ -18,19 +17,18 @@ fn slot(array: &mut Array, row: u32, slave: u32, index: u32, id: u32, msel: u32,
         (switch_slot::MSEL, msel),
         (switch_slot::ARBITER, arbiter),
     ])[0];
-    array.put(at(0, row, slots + 0x10 * slave + 4 * index), value);
+    array.put(at(0, row, super::rig::slot(row, slave, index)), value);
 }
 
 /// Makes a master port take packets of these msels of an arbiter.
 fn packet_master(array: &mut Array, column: u32, row: u32, master: u32, msels: u32, arbiter: u32, drop_header: bool) {
-    let (masters, ..) = switch(row);
     let value = words::<1>(&[
         (switch_master::ENABLE, 1),
         (switch_master::PACKET, 1),
         (switch_master::DROP_HEADER, u32::from(drop_header)),
         (switch_master::SELECT, msels << 3 | arbiter),
     ])[0];
-    array.put(at(column, row, masters + 4 * master), value);
+    array.put(at(column, row, self::master(row, master)), value);
 }
 
 fn counting(from: u32, count: u32) -> Vec<u32> {
@@ -273,8 +271,8 @@ fn columns_are_joined_east_and_west() {
     let host = Host::counting(4096);
     let mut array = Array::new(2);
     // Host, shim of column 0, east to shim of column 1, up to a core there, west to a core of column 0.
-    array.connect(0, 0, abi::SHIM_SLAVE_DMA, abi::SHIM_MASTER_EAST + 2);
-    array.connect(1, 0, abi::SHIM_SLAVE_WEST + 2, abi::SHIM_MASTER_NORTH[3]);
+    array.connect(0, 0, abi::SHIM_SLAVE_DMA, abi::SHIM_MASTER_EAST + 1);
+    array.connect(1, 0, abi::SHIM_SLAVE_WEST + 1, abi::SHIM_MASTER_NORTH[3]);
     array.connect(1, 1, abi::MEM_SLAVE_SOUTH[3], abi::MEM_MASTER_NORTH);
     array.connect(1, CORE, abi::CORE_SLAVE_SOUTH, abi::CORE_MASTER_WEST + 1);
     array.connect(0, CORE, abi::CORE_SLAVE_EAST + 1, abi::CORE_MASTER_DMA + 1);

@@ -8,7 +8,7 @@ from _xrt import EXAMPLES, Xrt
 
 HEADER = ".target aie4\n.aie_row_topology 1-1-4-0\n.partition 1column\n.attach_to_group 0\n"
 KERNELS = {
-    "bad": "WRITE_32 0x160000, 1",  # no register of a mem tile
+    "bad": "WRITE_32 0x1FFFFC, 1",  # no register of a mem tile
     "stuck": "POLL_32 0x100000, 1",  # which nobody writes
     "slow": "SLEEP 400000",  # microseconds
 }

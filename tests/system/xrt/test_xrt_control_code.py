@@ -92,9 +92,9 @@ START_JOB 90
   POLL_32                 {last:#x}, {value}
   APPLY_OFFSET_57         @read_target, 1, 0
   UC_DMA_WRITE_DES_SYNC   @read_out
-  WRITE_32                0x120028, 0x80000000
-  WRITE_32                0x120100, 0x80000000
-  WRITE_32                0x008148, 0x80000000
+  WRITE_32                0x120014, 0x80000000
+  WRITE_32                0x120040, 0x80000000
+  WRITE_32                0x008064, 0x80000000
   WRITE_32                0x008000, 0x80000012
   WRITE_32                0x018544, 0x80000001
   WRITE_32                0x109E64, 0x00000000
@@ -152,7 +152,7 @@ def test_every_example_is_here() -> None:
 
 def test_xrt_writes_the_log_of_a_failed_run(xrt: Xrt) -> None:
     """By its own schema of the log's entries; the opcode is WRITE_32's, its place the page's third word."""
-    text = HEADER + "START_JOB 0\n  WRITE_32 0x160000, 1\nEND_JOB\nEOF\n"
+    text = HEADER + "START_JOB 0\n  WRITE_32 0x1FFFFC, 1\nEND_JOB\nEOF\n"
     assembled(xrt, "fault", described("fault"), 1, text)
     done = xrt.run("python3", "-c", RUN, "fault.elf", "DPU:inst0", check=False)
     assert "ERT_CMD_STATE_ERROR" in done.stderr

@@ -111,8 +111,8 @@ def _channel_words(row: int) -> list[int | None]:
         offset
         for channel in range(SHIM_CHANNELS)
         for offset in (
-            _in_half(array.SHIM_STATUS, channel, array.SHIM_S2MM, array.SHIM_S2MM_PER_HALF),
-            _in_half(array.SHIM_STATUS + 4 * array.SHIM_S2MM_PER_HALF, channel, array.SHIM_MM2S, array.SHIM_MM2S_PER_HALF),
+            _in_half(array.SHIM_S2MM_STATUS, channel, array.SHIM_S2MM, array.SHIM_S2MM_PER_HALF),
+            _in_half(array.SHIM_MM2S_STATUS, channel, array.SHIM_MM2S, array.SHIM_MM2S_PER_HALF),
         )
     ]
 
