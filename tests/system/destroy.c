@@ -14,7 +14,7 @@
 #include "abi.h"
 #include "npu.h"
 
-enum { SETTLE_US = 50000, WAIT_MS = 200, NEVER = 1000 };
+enum { SETTLE_US = 50000, WAIT_MS = 200, NEVER = 1000, PATIENCE_MS = 60000 };
 
 static const struct code nothing;
 static struct node node;
@@ -65,6 +65,14 @@ static struct caller *start(struct caller call)
 	return caller;
 }
 
+/* Whether the call has ended, of one that has to end by itself. */
+static int ends(const struct caller *caller)
+{
+	for (int ms = 0; !caller->ended && ms < PATIENCE_MS; ms++)
+		usleep(1000);
+	return caller->ended;
+}
+
 static const char *end_of(struct caller *caller)
 {
 	pthread_join(caller->thread, NULL);
@@ -89,12 +97,13 @@ static struct caller *start_destroy(const struct context *context)
 	});
 }
 
-/* Destroys a context while a wait is under way, for it or another; a command ends that wait. */
+/* Destroys a context while a wait is under way, for it or another; a command ends that wait, and one in the same file's destroyer. */
 static void meanwhile(const char *what, struct context *waited, const struct context *destroyed)
 {
 	struct caller *waiter = start_wait(waited, 0, 0), *destroyer = start_destroy(destroyed);
+	int waits = waited->fd == destroyed->fd ? !destroyer->ended : !ends(destroyer);
 
-	printf("%s: destroyer %s", what, destroyer->ended ? "does not wait" : "waits");
+	printf("%s: destroyer %s", what, waits ? "waits" : "does not wait");
 	submit(waited, &nothing);
 	printf(" and gets %s; waiter %s", end_of(destroyer), end_of(waiter));
 	printf("\n");
@@ -119,7 +128,11 @@ static void interrupted(const char *what, int fd, int flags)
 	sigaction(SIGUSR1, &action, NULL);
 	waiter = start_wait(&context, NEVER, 0);
 	destroyer = start_destroy(&context);
-	pthread_kill(waiter->thread, SIGUSR1);
+	/* Again: one that comes before the call has reached its driver has it made anew. */
+	while (!waiter->ended) {
+		pthread_kill(waiter->thread, SIGUSR1);
+		usleep(SETTLE_US);
+	}
 	printf("%s: destroyer %s", what, end_of(destroyer));
 	printf("; waiter %s\n", end_of(waiter));
 }

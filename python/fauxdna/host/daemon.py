@@ -146,17 +146,19 @@ class Server:
         path: The socket; removed at the end. A stale one is replaced.
         log: Where refusals are written.
         per_user: Sandboxes and launchers that one user may have.
+
+    Attributes:
         silence: Seconds that a launcher may say nothing.
 
     Raises:
         Busy: ``EADDRINUSE``, a living daemon listens there.
     """
 
-    def __init__(self, daemon: Daemon, path: str, log: Log, *, per_user: int = PER_USER, silence: float = SILENCE_S) -> None:
+    def __init__(self, daemon: Daemon, path: str, log: Log, *, per_user: int = PER_USER) -> None:
         self._daemon = daemon
         self._path = path
         self._per_user = per_user
-        self._silence = silence
+        self.silence = SILENCE_S
         self._users: Counter[int] = Counter()
         """Launchers by user, and those that have gone while what they sent is still being closed."""
         self._users_lock = threading.Lock()
@@ -183,11 +185,11 @@ class Server:
         """Hangs up on launchers that said nothing for too long; seconds until the next may be due."""
         now = time.monotonic()
         peers = [key.data for key in self._selector.get_map().values() if isinstance(key.data, _Peer)]
-        for peer in [peer for peer in peers if peer.heard + self._silence <= now]:
-            self._log.warning(f"process {peer.pid} said nothing for {self._silence:g} s")
-            self._refuse(peer, Busy(f"nothing was asked for {self._silence:g} s", "ask again", errno=errno.ETIMEDOUT))
+        for peer in [peer for peer in peers if peer.heard + self.silence <= now]:
+            self._log.warning(f"process {peer.pid} said nothing for {self.silence:g} s")
+            self._refuse(peer, Busy(f"nothing was asked for {self.silence:g} s", "ask again", errno=errno.ETIMEDOUT))
             self._drop(peer)
-        left = [peer.heard + self._silence - now for peer in peers if peer.heard + self._silence > now]
+        left = [peer.heard + self.silence - now for peer in peers if peer.heard + self.silence > now]
         return min(left, default=None)
 
     def stop(self) -> None:

@@ -17,7 +17,7 @@ MODEL_FOLDER: Final = "/usr/share/fauxdna/model"
 """Where the probe looks for a small model: ``model.elf``, ``input``, ``output`` and ``workspace`` (its size)."""
 _SOURCES: Final = ("probe.c", "refusals.c", "npu.c", "program.c", "kernel.c", "image.c", "span.c")
 _HEADERS: Final = ("abi.h", "npu.h", "kernel.h", "image.h", "span.h")
-_FLAGS: Final = ("-O2", "-static", "-std=gnu11")
+_FLAGS: Final = ("-O2", "-static", "-pthread", "-std=gnu11")
 
 
 _DIGEST: Final = "sha256"

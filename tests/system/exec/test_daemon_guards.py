@@ -45,20 +45,26 @@ def machine() -> Iterator[Machine]:
 
 
 @contextmanager
-def server(machine: Machine, folder: str, per_user: int = PER_USER, silence: float = SILENCE_S) -> Iterator[Daemon]:
+def server(machine: Machine, folder: str, per_user: int = PER_USER) -> Iterator[tuple[Daemon, Server]]:
     """A daemon in this process, at ``die.sock``."""
     log = Log()
     daemon = Daemon([machine], log)
-    made = Server(daemon, f"{folder}/die.sock", log, per_user=per_user, silence=silence)
+    made = Server(daemon, f"{folder}/die.sock", log, per_user=per_user)
     thread = threading.Thread(target=made.run)
     thread.start()
     try:
-        yield daemon
+        yield daemon, made
     finally:
         made.stop()
         thread.join()
         daemon.close()
         made.close()
+
+
+def stop(process: subprocess.Popen[str]) -> None:
+    """Returns when each of its threads has stopped."""
+    process.send_signal(signal.SIGSTOP)
+    os.waitid(os.P_PID, process.pid, os.WSTOPPED)
 
 
 def ask(folder: str) -> socket.socket:
@@ -158,13 +164,17 @@ def test_programs_of_one_user_are_counted(runner: Runner, folder: str) -> None:
 
 
 def test_who_says_nothing_is_hung_up_on(machine: Machine, folder: str) -> None:
-    with server(machine, folder, silence=0.2), _wire.connect(f"{folder}/die.sock") as silent, ask(folder) as half:
-        for link in (silent, half):
-            link.settimeout(PATIENCE)
-            answer, _ = _wire.receive(link)
-            assert (answer["problem"], answer["errno"]) == ("nothing was asked for 0.2 s", errno.ETIMEDOUT)
-            with pytest.raises(FauxdnaError, match="the other side of the die's socket has gone"):
-                _wire.receive(link)
+    with server(machine, folder) as (_, made), ask(folder) as half:
+        # Not before the first has asked, however long that took. The second makes the server look.
+        made.silence = 0.2
+        with _wire.connect(f"{folder}/die.sock") as silent:
+            for link in (silent, half):
+                link.settimeout(PATIENCE)
+                answer, _ = _wire.receive(link)
+                assert (answer["problem"], answer["errno"]) == ("nothing was asked for 0.2 s", errno.ETIMEDOUT)
+                with pytest.raises(FauxdnaError, match="the other side of the die's socket has gone"):
+                    _wire.receive(link)
+        made.silence = SILENCE_S
         ask(folder).close()
 
 
@@ -194,7 +204,7 @@ def test_a_socket_that_lingers_holds_up_nobody(own: Runner, folder: str, message
         sent = lingering()
         with _wire.connect(daemon.socket) as link:
             # Whoever closes it last lingers: that has to be the daemon.
-            daemon.process.send_signal(signal.SIGSTOP)
+            stop(daemon.process)
             socket.send_fds(link, [message], [sent])
             os.close(sent)
             daemon.process.send_signal(signal.SIGCONT)
@@ -212,7 +222,7 @@ def test_a_socket_that_lingers_unread_holds_up_nobody(own: Runner, folder: str) 
     with serving(own, folder, "--per-user", "2") as daemon:
         sent = lingering()
         with ask(folder) as first, ask(folder), ExitStack() as links:
-            daemon.process.send_signal(signal.SIGSTOP)
+            stop(daemon.process)
             second = links.enter_context(_wire.connect(daemon.socket))
             socket.send_fds(second, [b"{}"], [sent])
             first.send(b"{}")
@@ -274,7 +284,7 @@ def test_what_is_no_device_file_is_refused(machine: Machine, folder: str, listen
             sent = os.memfd_create("node", os.MFD_HUGETLB)
         except OSError as error:
             pytest.skip(f"no memory with large pages: {error.strerror}")
-    with server(machine, folder) as daemon:
+    with server(machine, folder) as (daemon, _):
         said = hand_over(folder, [listener, sent])
         assert "device file 0 is no memfd and no file of a tmpfs, open for reading and writing" in said
         assert daemon.sandboxes == 0

@@ -7,7 +7,9 @@ import json
 import os
 import signal
 import subprocess
+import tempfile
 import time
+from contextlib import suppress
 
 import pytest
 from _patience import PATIENCE, eventually
@@ -112,20 +114,22 @@ def test_children_go_on_after_their_parent(runner: Runner) -> None:
     assert (done.returncode, done.stdout) == (5, "served\n")
 
 
-def test_a_private_die_ends_with_its_last_program(runner: Runner, tmp_path: os.PathLike[str]) -> None:
-    before = dies()
-    with subprocess.Popen(
-        runner.command("exec", "-q", "--", "/usr/bin/python3", "-c", VERSION + "print(version(), flush=True); time.sleep(600)"),
-        stdout=subprocess.PIPE,
-        text=True,
-        env=runner.environment,
-    ) as program:
-        assert program.stdout is not None
-        assert program.stdout.readline() == "served\n"
-        mine = dies() - before
-        assert mine
-        program.kill()
-    assert eventually(lambda: not mine & dies())
+def test_a_private_die_ends_with_its_last_program(runner: Runner) -> None:
+    with tempfile.TemporaryFile() as stderr:
+        with subprocess.Popen(
+            runner.command(
+                "exec", "-q", "--", "/usr/bin/python3", "-c", VERSION + "print(version(), flush=True); time.sleep(600)"
+            ),
+            stdout=subprocess.PIPE,
+            stderr=stderr,
+            text=True,
+            env=runner.environment,
+        ) as program:
+            assert program.stdout is not None
+            assert program.stdout.readline() == "served\n"
+            assert dies(stderr.fileno())
+            program.kill()
+        assert eventually(lambda: not dies(stderr.fileno()))
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -145,16 +149,15 @@ def test_signals_reach_a_program_at_its_ioctls(runner: Runner, number: int) -> N
         assert program.wait(PATIENCE) == -number
 
 
-def dies() -> set[str]:
-    """Processes of private dies."""
-    found = set()
+def dies(stderr: int) -> list[str]:
+    """Processes of the private dies of programs with this standard error, which a die's command line names."""
+    status, found = os.fstat(stderr), []
+    identity = json.dumps({"stderr": [status.st_dev, status.st_ino]})[1:-1].encode()
     for pid in filter(str.isdecimal, os.listdir("/proc")):
-        try:
-            with open(f"/proc/{pid}/cmdline", "rb") as file:
-                if b"fauxdna.host.private" in file.read():
-                    found.add(pid)
-        except OSError:
-            continue
+        with suppress(OSError), open(f"/proc/{pid}/cmdline", "rb") as file:
+            line = file.read()
+            if b"fauxdna.host.private" in line and identity in line:
+                found.append(pid)
     return found
 
 

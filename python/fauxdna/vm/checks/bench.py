@@ -17,8 +17,6 @@ VFS: Final = ("0000:00:05.1", "0000:00:05.2")
 DRIVER: Final = "/sys/bus/pci/drivers/amdxdna"
 SECONDS: Final = 120.0
 _LET_GO_SECONDS: Final = 5.0
-IDLE_MS: Final = 300
-"""After such a silence the engine naps between looks at a doorbell: who waits for the next packet sleeps until an interrupt."""
 _HELD: Final = "/tmp/held"
 KERNEL_COMPLAINTS: Final = re.compile(
     r"WARNING: |BUG: |kernel BUG at|Oops|Call Trace|general protection|refcount_t:|possible .* deadlock|UBSAN: "
@@ -80,17 +78,18 @@ class Bench:
         """These faults from now on; none: all is well again."""
         self.die.inject(*map(Fault.parse, faults))
 
-    def latency(self, words: str) -> tuple[float, float]:
-        """Microseconds from the doorbell to WAIT_CMD's return and to the polled completion word, as medians."""
-        printed = self.do(f"fauxdna-probe {words}").split()
-        numbers = [float(word) for word in printed if word.replace(".", "", 1).isdigit()]
-        return numbers[0], numbers[1]
+    def measure(self, words: str) -> list[float]:
+        """The microseconds that the probe prints."""
+        return [float(number) for number in re.findall(r"([\d.]+) us", self.do(f"fauxdna-probe {words}"))]
 
     def hold(self) -> None:
         """Keeps packets running on the first VF from now on; what its end was is for :meth:`held`."""
-        self.do(f"fauxdna-probe --node {VFS[0]} --timeout 1000 hold 30 > {_HELD} 2>&1 & sleep 1")
-        if not self.do(f"pidof fauxdna-probe || cat {_HELD}").strip().isdigit():
-            raise CheckFailed(f"packets do not run on {VFS[0]}: {self.do(f'cat {_HELD}')}")
+        said = self.do(
+            f"rm -f {_HELD}; fauxdna-probe --node {VFS[0]} --timeout 1000 hold 30 > {_HELD} 2>&1 &\n"
+            f"until [ -s {_HELD} ]; do sleep 0.1; done; cat {_HELD}"
+        )
+        if "packets run" not in said:
+            raise CheckFailed(f"packets do not run on {VFS[0]}: {said}")
 
     def held(self) -> str:
         """Waits until packets run no more; what the probe said of that."""

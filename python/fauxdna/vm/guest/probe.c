@@ -1,7 +1,9 @@
 /* fauxdna-probe: what the guest's driver found, and programs run on it; also the example of how to use a VF's node from C. */
+#define _GNU_SOURCE
 #include "npu.h"
 
 #include <errno.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -23,17 +25,18 @@ static const char usage[] =
 	"         -n COUNT        run it so often, and print the median time\n"
 	"       fauxdna-probe contexts COUNT         create a context, run a packet, destroy it\n"
 	"       fauxdna-probe latency COUNT          from doorbell to WAIT_CMD's return, and to the completion word\n"
+	"       fauxdna-probe woken COUNT            how long WAIT_CMD takes that sleeps before its packet is submitted\n"
 	"       fauxdna-probe wait SEQUENCE MS      WAIT_CMD for a packet of a fresh context; prints the errno\n"
 	"       fauxdna-probe hold [SECONDS]         keep packets running\n"
 	"       fauxdna-probe refusals               calls that the driver must refuse, on every node, with their errno\n"
 	"       fauxdna-probe dump ELF FOLDER        patch made-up addresses in and write the bytes; needs no device\n"
 	"options of all: --node BDF (default: the first VF), --padded (the queue header of XRT),\n"
-	"  --timeout MS (for each packet; default 60000), --idle MS (before each packet of latency)\n";
+	"  --timeout MS (for each packet; default 60000)\n";
 
 static struct {
 	const char *node;
 	int padded;
-	unsigned timeout_ms, idle_ms;
+	unsigned timeout_ms;
 } option = { .timeout_ms = 60000 };
 
 static double now(void)
@@ -202,10 +205,8 @@ static int latency(unsigned count)
 
 	for (unsigned i = 0; i < count; i++) {
 		uint64_t sequence;
-		double begun;
+		double begun = now();
 
-		usleep(option.idle_ms * 1000);
-		begun = now();
 		run_and_wait(&context, &nothing);
 		waited[i] = now() - begun;
 		begun = now();
@@ -216,6 +217,69 @@ static int latency(unsigned count)
 	}
 	printf("doorbell to WAIT_CMD %.1f us, to the polled completion word %.1f us (medians of %u)\n",
 	       median(waited, count) * 1e6, median(polled, count) * 1e6, count);
+	destroy_context(&context);
+	return 0;
+}
+
+/* A thread in WAIT_CMD. */
+struct sleeper {
+	struct context *context;
+	uint64_t sequence;
+	double seconds;
+	int error;
+	volatile pid_t id;
+	volatile int ended;
+};
+
+static void *sleep_in_wait(void *data)
+{
+	struct sleeper *sleeper = data;
+	double begun = now();
+
+	sleeper->id = gettid();
+	sleeper->error = wait_for(sleeper->context, sleeper->sequence, option.timeout_ms);
+	sleeper->seconds = now() - begun;
+	sleeper->ended = 1;
+	return NULL;
+}
+
+static int sleeps(pid_t thread)
+{
+	char folder[64], text[128], *name_end;
+
+	snprintf(folder, sizeof folder, "/proc/self/task/%d", thread);
+	attribute_of(folder, "stat", text, sizeof text);
+	name_end = strrchr(text, ')');
+	return name_end && !strncmp(name_end, ") S", 3);
+}
+
+/* A packet that is done before anybody waits needs no interrupt; none of these is. */
+static int woken(unsigned count)
+{
+	struct node node = chosen_node();
+	int fd = open_node(&node);
+	struct context context = create_context(fd, 1, option.padded);
+	struct code nothing = { 0 };
+	double *seconds = calloc(count, sizeof *seconds);
+
+	for (unsigned i = 0; i < count;) {
+		struct sleeper sleeper = { .context = &context, .sequence = context.next };
+		pthread_t thread;
+
+		if (pthread_create(&thread, NULL, sleep_in_wait, &sleeper))
+			die("a thread");
+		while (!sleeper.ended && !sleeps(sleeper.id))
+			usleep(1000);
+		submit(&context, &nothing);
+		pthread_join(thread, NULL);
+		poll_for(&context, sleeper.sequence);
+		/* On a busy machine its time was over before the packet came. */
+		if (sleeper.error == ETIME)
+			continue;
+		ended_well(&context, sleeper.sequence, sleeper.error);
+		seconds[i++] = sleeper.seconds;
+	}
+	printf("WAIT_CMD returned after %.1f us (median of %u)\n", median(seconds, count) * 1e6, count);
 	destroy_context(&context);
 	return 0;
 }
@@ -240,8 +304,11 @@ static int hold(unsigned seconds)
 	double end = now() + seconds;
 	unsigned long runs = 0;
 
-	for (; now() < end; runs++)
+	for (; now() < end; runs++) {
 		run_and_wait(&context, &nothing);
+		if (!runs)
+			printf("packets run on %s\n", node.bdf);
+	}
 	printf("%lu packets on %s in %u s\n", runs, node.bdf, seconds);
 	destroy_context(&context);
 	return 0;
@@ -381,9 +448,6 @@ int main(int count, char **words)
 		} else if (!strcmp(words[0], "--timeout") && count > 1) {
 			option.timeout_ms = number(words[1]);
 			count--, words++;
-		} else if (!strcmp(words[0], "--idle") && count > 1) {
-			option.idle_ms = number(words[1]);
-			count--, words++;
 		} else {
 			fputs(usage, stderr);
 			return 2;
@@ -406,6 +470,8 @@ int main(int count, char **words)
 		return contexts(number(words[1]));
 	if (count == 2 && number(words[1]) && !strcmp(words[0], "latency"))
 		return latency(number(words[1]));
+	if (count == 2 && number(words[1]) && !strcmp(words[0], "woken"))
+		return woken(number(words[1]));
 	fputs(usage, stderr);
 	return 2;
 }
