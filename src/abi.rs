@@ -68,6 +68,9 @@ pub mod array {
     pub const CORE_STATUS_RESET: u32 = 2;
     pub const CORE_STATUS_HALTED: u32 = 0x10000;
     pub const CORE_STATUS_FAULT: u32 = 0x20000;
+    pub const CORE_COUNTER_CONTROL: u32 = 0xa2500;
+    pub const CORE_COUNTER: u32 = 0xa2520;
+    pub const CORE_COUNTERS: u32 = 12;
     pub const CORE_BD: u32 = 0xac000;
     pub const CORE_BD_STRIDE: u32 = 32;
     pub const CORE_BDS: u32 = 16;
@@ -188,6 +191,21 @@ pub mod array {
         pub const ROW: Bits = Bits { word: 0, low: 16, width: 5 };
         pub const COLUMN: Bits = Bits { word: 0, low: 21, width: 7 };
         pub const PARITY: Bits = Bits { word: 0, low: 31, width: 1 };
+    }
+    /// Bit-fields; aie-codegen Aie4TilePerfCnt: two counters a register, 16 bits each; places in the 16 bits as in AIE-ML.
+    pub mod counter_control {
+        use super::super::Bits;
+        pub const WORDS: usize = 1;
+        pub const START: Bits = Bits { word: 0, low: 0, width: 8 };
+        pub const STOP: Bits = Bits { word: 0, low: 8, width: 8 };
+        pub const SECOND_START: Bits = Bits { word: 0, low: 16, width: 8 };
+        pub const SECOND_STOP: Bits = Bits { word: 0, low: 24, width: 8 };
+    }
+    pub mod core_event {
+        pub const ACTIVE: u32 = 55;
+        pub const DISABLED: u32 = 56;
+        pub const INSTRUCTION_0: u32 = 62;
+        pub const INSTRUCTION_5: u32 = 67;
     }
     /// Bit-fields; AM025 (AIE-ML register reference), taken over for AIE4.
     pub mod start_queue {
@@ -1033,6 +1051,12 @@ pub mod control_code {
         pub const UC: usize = 2;
         pub const ID: usize = 4;
         pub const VALUE: usize = 8;
+    }
+    /// Byte offsets; XRT TestGemm.cpp: a debug buffer holds pairs of number and cycle count.
+    pub mod saved_register {
+        pub const SIZE: usize = 8;
+        pub const ID: usize = 0;
+        pub const VALUE: usize = 4;
     }
     pub mod relocation {
         pub const UC_DMA_REMOTE_POINTER: u32 = 1;

@@ -290,6 +290,9 @@ class Engine:
         Unless they log ``always``, what a packet logged is written when it fails.
         """
 
+    def set_uc_debug(self, context: int, buffers: Sequence[tuple[int, int]]) -> None:
+        """Has SAVE_REGISTER put id and value at ``(device address, size)``, by number, anew for each packet; [] ends it."""
+
     def set_events(self, context: int, sinks: Sequence[tuple[FirmwareRing, int, int]]) -> None:
         """Has the context's rings and commands told to ``(trace, categories, the context's number there)`` each, from now on.
 

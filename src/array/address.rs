@@ -16,6 +16,9 @@ pub(super) enum Register {
     CoreStatus,
     CorePc,
     CoreFault,
+    /// Events of counters `2 * word` and `2 * word + 1`.
+    CounterControl(u8),
+    Counter(u8),
     Bd {
         bd: u16,
         word: u8,
@@ -172,6 +175,12 @@ fn decode_core(offset: u32) -> Option<Register> {
         abi::CORE_PC => return Some(Register::CorePc),
         abi::CORE_FAULT => return Some(Register::CoreFault),
         _ => {}
+    }
+    if let Some(inside) = within(offset, abi::CORE_COUNTER_CONTROL, 2 * abi::CORE_COUNTERS) {
+        return Some(Register::CounterControl((inside / 4) as u8));
+    }
+    if let Some(inside) = within(offset, abi::CORE_COUNTER, 4 * abi::CORE_COUNTERS) {
+        return Some(Register::Counter((inside / 4) as u8));
     }
     if let Some(inside) = within(offset, abi::CORE_BD, abi::CORE_BDS * abi::CORE_BD_STRIDE) {
         return bd(inside, abi::CORE_BD_STRIDE, 0);

@@ -3,7 +3,7 @@
 //! Arithmetic goes on ahead of simulated time, since only this core uses the data it has locked. What others see (taking and
 //! giving locks, the program's end) waits for its own time, so that it happens in order with everything else.
 
-use crate::abi::array::{self as abi, CORE_CONTROL_ENABLE, CORE_CONTROL_RESET};
+use crate::abi::array::{self as abi, CORE_CONTROL_ENABLE, CORE_CONTROL_RESET, core_event};
 use crate::abi::tile_program::{self, element_type, fault, opcode as op, tile_conv2d, tile_instruction, tile_operand};
 use crate::abi::timing;
 use crate::cert::fabric::{ArrayFault, Cycles};
@@ -12,6 +12,7 @@ use crate::kernels;
 use super::Array;
 use super::flow::{control_length, flow};
 use super::lock::Overflow;
+use super::performance::Counters;
 use super::tile::TileMemory;
 use super::trace::{Part, What};
 
@@ -55,6 +56,7 @@ pub(super) struct Core {
     pub wide_macs: u64,
     pub elements: u64,
     pub instructions: u64,
+    pub counters: Counters,
 }
 
 /// What an instruction leads to.
@@ -85,6 +87,7 @@ impl Core {
             wide_macs: 0,
             elements: 0,
             instructions: 0,
+            counters: Counters::default(),
         }
     }
 
@@ -146,6 +149,9 @@ impl Array {
             self.tiles[usize::from(core.tile)].locks[usize::from(core.lock.0)].forget(entity);
         }
         core.pending = 0;
+        if running {
+            core.counters.event(core_event::DISABLED, at);
+        }
         if !enabled && value & CORE_CONTROL_RESET == 0 {
             // Disabled: it stays as it was left, for whoever reads its registers.
             if running {
@@ -162,6 +168,7 @@ impl Array {
             core.state = CoreState::Running;
             core.time = at;
             core.progress = at;
+            core.counters.event(core_event::ACTIVE, at);
             core.pending = self.events.push(at, entity);
         }
     }
@@ -238,11 +245,15 @@ impl Array {
             op::HALT => {
                 core.state = CoreState::Halted;
                 core.retire(0, 0);
+                core.counters.event(core_event::DISABLED, core.time);
                 Ok(Ok(Next::Stop))
             }
             _ if operands.is_some() => Ok(self.arithmetic(index, code, length, tile_instruction::ARGUMENT.get(&first))),
             op::EVENT => {
                 let (mark, time) = (word(1), core.time);
+                if mark <= core_event::INSTRUCTION_5 - core_event::INSTRUCTION_0 {
+                    core.counters.event(core_event::INSTRUCTION_0 + mark, time);
+                }
                 core.retire(length, CONTROL_CYCLES);
                 self.record(time, tile, Part::Core, What::Mark(mark), 0, 0.0);
                 Ok(Ok(Next::Go))

@@ -13,6 +13,7 @@ mod dma;
 mod event;
 mod flow;
 mod lock;
+mod performance;
 mod registers;
 mod report;
 mod stream;

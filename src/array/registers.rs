@@ -73,9 +73,16 @@ impl Array {
             Register::ChannelControl(channel) => self.channels[self.channel_index(tile, channel)].control,
             Register::ChannelStart(channel) => self.channels[self.channel_index(tile, channel)].start,
             Register::ChannelStatus(channel) => self.channels[self.channel_index(tile, channel)].status(),
-            Register::CoreControl | Register::CoreStatus | Register::CorePc | Register::CoreFault => {
+            Register::CoreControl
+            | Register::CoreStatus
+            | Register::CorePc
+            | Register::CoreFault
+            | Register::CounterControl(_)
+            | Register::Counter(_) => {
                 let core = place.core.and_then(|core| self.cores.get(usize::from(core)));
                 core.map_or(0, |core| match register {
+                    Register::CounterControl(word) => core.counters.control(usize::from(word)),
+                    Register::Counter(counter) => core.counters.value(usize::from(counter), at),
                     Register::CoreControl => core.control,
                     Register::CoreStatus => core.status(),
                     Register::CorePc => core.pc,
@@ -142,6 +149,18 @@ impl Array {
             Register::CoreControl => {
                 if let Some(core) = place.core {
                     self.control_core(at, usize::from(core), value);
+                }
+            }
+            Register::CounterControl(word) => {
+                if let Some(core) = place.core {
+                    self.cores[usize::from(core)].counters.set_control(usize::from(word), value);
+                }
+            }
+            Register::Counter(counter) => {
+                if let Some(core) = place.core {
+                    self.cores[usize::from(core)]
+                        .counters
+                        .set_value(usize::from(counter), value, at);
                 }
             }
             Register::CoreStatus | Register::CorePc | Register::CoreFault => return Err("the register can only be read"),

@@ -1,5 +1,6 @@
 //! A partition: its fabric, its micro-controllers and the clock they share.
 
+use super::debug::DebugBuffers;
 use super::fabric::{ArrayFault, Cycles, Fabric, RegisterFault};
 use super::job::JobRef;
 use super::log::{Log, LogEntry};
@@ -54,6 +55,7 @@ pub struct Machine<F: Fabric> {
     tokens_seen: Option<u64>,
     trace: Trace,
     log: Log,
+    debug: DebugBuffers,
 }
 
 impl<F: Fabric> Machine<F> {
@@ -77,6 +79,7 @@ impl<F: Fabric> Machine<F> {
             tokens_seen: None,
             trace: Trace::default(),
             log: Log::default(),
+            debug: DebugBuffers::default(),
         }
     }
 
@@ -246,6 +249,7 @@ impl<F: Fabric> Machine<F> {
             polled,
             trace: &mut self.trace,
             log: &mut self.log,
+            debug: &mut self.debug,
         };
         let uc = &mut self.ucs[index];
         let (barriers, running) = (uc.processor.remote.len(), uc.running);
@@ -395,6 +399,11 @@ impl<F: Fabric> Machine<F> {
     pub fn set_log(&mut self, on: bool) {
         self.log.on = on;
         self.log.entries.clear();
+    }
+
+    /// Where micro-controllers put the registers that control code saves: `(address, size)`, by number; size 0 for one without.
+    pub fn set_debug(&mut self, buffers: &[(u64, u32)]) {
+        self.debug = DebugBuffers::new(buffers);
     }
 
     /// Forgets all but the newest entries.

@@ -1,5 +1,6 @@
 //! CERT micro-controllers: control code in, register writes and waits out.
 
+mod debug;
 mod dma;
 mod dtrace;
 pub mod fabric;

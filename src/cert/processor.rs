@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 
+use super::debug::DebugBuffers;
 use super::dma::UcDma;
 use super::dtrace;
 use super::fabric::{Cycles, Fabric, RegisterFault};
@@ -92,6 +93,7 @@ pub(crate) struct Surroundings<'a, F: Fabric> {
     pub polled: bool,
     pub trace: &'a mut Trace,
     pub log: &'a mut Log,
+    pub debug: &'a mut DebugBuffers,
 }
 
 /// The state that instructions work on.
@@ -320,6 +322,7 @@ impl Processor {
                 let value = self.read(around, started, form::save_register::ADDRESS.get(words))?;
                 let id = form::save_register::ID.get(words);
                 dtrace::record(around.host, &self.exec, dtrace::Record::register(self.index, id, value));
+                around.debug.save(around.host, self.index, id, value);
             }
             opcode::TRACE => {
                 let info = form::trace::INFO.get(words);

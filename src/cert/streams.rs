@@ -22,6 +22,7 @@ impl Uc {
         let stream = self.spare.pop().unwrap_or_else(Stream::new);
         self.streams[0] = Some(stream.begin(exec.code, None, 0, context_error::INVALID_PAGE));
         let (at, uc) = (self.processor.time, self.processor.index);
+        around.debug.begin(uc);
         around
             .log
             .note(at, uc, (file::HOST_QUEUE, text::PACKET), &[packet_opcode::EXEC_BUF]);

@@ -125,6 +125,12 @@ impl Context {
         self.work.machine.set_log(!buffers.is_empty());
     }
 
+    /// Where micro-controllers put the registers that control code saves: `(address, size)`, by number; none: nowhere.
+    pub fn set_debug(&mut self, buffers: Vec<(u64, u32)>) {
+        self.work.machine.set_debug(&buffers);
+        self.work.debug = buffers;
+    }
+
     /// Ends every `every`th packet with an error of this reason instead of running it, as a fault to be tested; 0 ends none.
     pub fn set_failing(&mut self, every: u64, reason: u32) {
         self.work.failing = (every != 0).then_some(Failing { every, reason, seen: 0 });

@@ -54,6 +54,8 @@ pub(super) struct Work {
     pub state: State,
     pub books: Books,
     pub log: Option<Box<UcLog>>,
+    /// Debug buffers of the micro-controllers.
+    pub debug: Vec<(u64, u32)>,
     /// Packets that end well are logged, too.
     pub log_always: bool,
     /// Each packet is preempted at its first PREEMPT.
@@ -78,6 +80,7 @@ impl Work {
             books: Books::new(),
             log: None,
             log_always: false,
+            debug: Vec::new(),
             force_preempt: false,
             failing: None,
             spent: false,
@@ -358,6 +361,7 @@ impl Work {
         self.machine = new_machine(&self.placement);
         set_machine_trace(&mut self.machine, self.books.records());
         self.machine.set_log(self.log.is_some());
+        self.machine.set_debug(&self.debug);
     }
 }
 

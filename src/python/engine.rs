@@ -124,6 +124,10 @@ impl Engine {
         Ok(py.detach(|| self.0.with(context, |context| context.set_log(&buffers, always)))?)
     }
 
+    fn set_uc_debug(&self, py: Python<'_>, context: u64, buffers: Vec<(u64, u32)>) -> PyResult<()> {
+        Ok(py.detach(|| self.0.with(context, |context| context.set_debug(buffers)))?)
+    }
+
     fn set_force_preempt(&self, py: Python<'_>, context: u64, forced: bool) -> PyResult<()> {
         Ok(py.detach(|| self.0.with(context, |context| context.set_force_preempt(forced)))?)
     }

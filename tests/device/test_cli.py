@@ -28,6 +28,7 @@ COMMANDS = [
     ["bench"],
     ["smi"],
     ["smi", "set"],
+    ["smi", "validate-archive"],
     ["demo"],
     ["demo", "ocr"],
     ["demo", "files"],

@@ -250,6 +250,32 @@ def test_forced_preemption_saves_and_restores(file: AccelFile) -> None:
     assert preemptions() == 1
 
 
+def test_saved_registers_go_to_the_debug_buffer(file: AccelFile) -> None:
+    """Pairs of number and value, from the start for each packet, as XRT reads them after a hundred runs (TestGemm.cpp)."""
+    queue = HandMadeQueue(file, padded=True, tiles=4)
+    core = 6 << 20
+    write = struct.pack("<BBHII", 5, 0, 0, core, 0x1234)
+    saves = [struct.pack("<BBHII", 0x1E, 0, 0, core + offset, number) for offset, number in ((0, 7), (4, 8), (0, 9))]
+    _, _, code = allocate(file, page(write, *saves))
+    debug, mapping, _ = allocate(file, b"", 4096)
+    metadata = describe(file, DEBUG, debug, [(0, 20)])
+    file.config_hwctx(queue.handle, ASSIGN, metadata)
+    for _ in range(2):
+        assert run(file, queue, code) == 4
+        # The third pair has no room.
+        assert struct.unpack("<5I", mapping.memory[:20]) == (7, 0x1234, 8, 0, 0)
+        mapping.memory[:20] = bytes(20)
+    assert not any(mapping.memory[:])
+    # A partition that is made anew after a failure has the buffer still; it ends when the buffer is taken away.
+    assert run(file, queue, allocate(file, page(struct.pack("<I", 0x77)))[2]) == 3 << 4 | 5
+    assert run(file, queue, code) == 4
+    assert struct.unpack("<5I", mapping.memory[:20]) == (7, 0x1234, 8, 0, 0)
+    mapping.memory[:20] = bytes(20)
+    file.config_hwctx(queue.handle, REMOVE, metadata)
+    assert run(file, queue, code) == 4
+    assert not any(mapping.memory[:])
+
+
 def test_refused_configurations(file: AccelFile) -> None:
     queue = HandMadeQueue(file, padded=True, tiles=4)
     log, _, _ = allocate(file, b"", 4096)
@@ -268,7 +294,7 @@ def test_refused_configurations(file: AccelFile) -> None:
     assert number(queue.handle, describe(file, LOG, log, [(0, 4096), (1, 32)])) == errno.EINVAL  # beyond the BO
     assert number(queue.handle, describe(file, LOG, log, [(uc % 6, 64) for uc in range(7)])) == errno.EINVAL
     assert number(queue.handle, describe(file, LOG, log, [(0, 33)])) == errno.EINVAL
-    for kind in (DEBUG, TRACE, DEBUG_QUEUE, 9):
+    for kind in (TRACE, DEBUG_QUEUE, 9):
         assert number(queue.handle, describe(file, kind, log, [(0, 4096)])) == errno.EOPNOTSUPP
     assert number(queue.handle, good, 0) == errno.EOPNOTSUPP
     # A description may change while it is looked at; it is read once.

@@ -70,6 +70,11 @@ CORE_STATUS_ENABLED: Final = 1 << 0
 CORE_STATUS_RESET: Final = 1 << 1
 CORE_STATUS_HALTED: Final = 1 << 16
 CORE_STATUS_FAULT: Final = 1 << 17
+CORE_COUNTER_CONTROL: Final = 0xA2500
+"""Events of performance counters 0 and 1; those of the next two are 4 above. Place chosen: as far below the core's control as in
+AIE-ML."""
+CORE_COUNTER: Final = 0xA2520
+CORE_COUNTERS: Final = 12
 CORE_BD: Final = 0xAC000
 CORE_BD_STRIDE: Final = 0x20
 CORE_BDS: Final = 16
@@ -208,6 +213,24 @@ PACKET_HEADER = Words(
     ],
     source=_AIEML,
 )
+
+COUNTER_CONTROL = Words(
+    "counter_control",
+    1,
+    [Bits("start", 0, 7, 0), Bits("stop", 0, 15, 8), Bits("second_start", 0, 23, 16), Bits("second_stop", 0, 31, 24)],
+    source="aie-codegen Aie4TilePerfCnt: two counters a register, 16 bits each; places in the 16 bits as in AIE-ML",
+)
+
+
+class CoreEvent(IntEnum):
+    """Events of a core that counters take (aie-codegen ``xaie_events_aie4.h``)."""
+
+    ACTIVE = 55
+    DISABLED = 56
+    INSTRUCTION_0 = 62
+    """EVENT 0 of a tile program; EVENT 1 to 5 follow."""
+    INSTRUCTION_5 = 67
+
 
 # --- Channels -----------------------------------------------------------------------------------------------------------
 START_QUEUE = Words(

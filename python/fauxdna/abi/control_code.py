@@ -220,6 +220,15 @@ DTRACE_RECORD = Struct(
 )
 
 
+SAVED_REGISTER = Struct(
+    "saved_register",
+    8,
+    [Field("id", "u32"), Field("value", "u32")],
+    source="XRT TestGemm.cpp: a debug buffer holds pairs of number and cycle count",
+)
+"""What SAVE_REGISTER leaves in the debug buffer of a context's micro-controller; a packet's first at its start (chosen)."""
+
+
 class Relocation(IntEnum):
     """ELF relocation schemas: how an argument's address is patched in."""
 

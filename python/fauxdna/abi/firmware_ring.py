@@ -96,3 +96,20 @@ class EventId(IntEnum):
     """Level, H clock in MHz."""
     MESSAGE = 7
     """Opcode, status of the answer."""
+
+
+_CONTEXT: Final = ("context", "uint32", "")
+_SEQUENCE: Final = ("sequence", "uint64", "d")
+EVENT_ARGUMENTS: Final[dict[EventId, tuple[Category, tuple[tuple[str, str, str], ...]]]] = {
+    EventId.CONTEXT_CREATED: (Category.CONTEXT, (_CONTEXT, ("first_column", "uint32", ""), ("columns", "uint32", ""))),
+    EventId.CONTEXT_DESTROYED: (Category.CONTEXT, (_CONTEXT,)),
+    EventId.DOORBELL: (Category.DOORBELL, (_CONTEXT,)),
+    EventId.COMMAND_STARTED: (Category.COMMAND, (_CONTEXT, _SEQUENCE)),
+    EventId.COMMAND_ENDED: (
+        Category.COMMAND,
+        (_CONTEXT, _SEQUENCE, ("completion", "uint32", ""), ("simulated_ns", "uint64", "d")),
+    ),
+    EventId.DPM_LEVEL: (Category.POWER, (("level", "uint32", ""), ("h_clock_mhz", "uint32", ""))),
+    EventId.MESSAGE: (Category.MESSAGE, (("opcode", "uint32", "x"), ("status", "uint32", ""))),
+}
+"""Category of each event, and name, type and format of its arguments as XRT's ``trace_events.json`` has them."""

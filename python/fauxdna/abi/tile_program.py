@@ -474,7 +474,7 @@ OPERATIONS: Final = {
             Opcode.ACQUIRE, ("lock", "value"), doc="value < 0: wait for lock >= -value, take it off; else wait for equality"
         ),
         Operation(Opcode.RELEASE, ("lock", "value"), doc="lock += value"),
-        Operation(Opcode.EVENT, ("id",), doc="mark the trace"),
+        Operation(Opcode.EVENT, ("id",), doc="mark the trace; 0 to 5 are events that performance counters take"),
         Operation(Opcode.CONV2D, (), ("input", "weights", "params", "output"), CONV2D),
         Operation(Opcode.DEPTHWISE, (), ("input", "weights", "params", "output"), DEPTHWISE),
         Operation(Opcode.POOL, (), ("input", "params", "output"), POOL),

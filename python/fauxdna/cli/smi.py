@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Callable
@@ -99,6 +100,30 @@ def change(
             set_force_preemption(file, force_preemption)
             printer.text(f"{file.name}: forced preemption {'on' if force_preemption else 'off'}")
         printer.document({"node": file.name, "power_mode": power_mode, "force_preemption": force_preemption})
+
+
+@app.command(name="validate-archive", epilog="Example: fauxdna smi validate-archive && fauxdna exec -- xrt-smi validate")
+def validate_archive(
+    folder: Annotated[
+        Path | None,
+        typer.Argument(help="XRT's platform repository (default: xrt in $XDG_DATA_HOME or ~/.local/share).", show_default=False),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Make the archive of test programs that xrt-smi validate needs, of this device's own; AMD's is not public."""
+    from ..compiler.validation import ARCHIVE, build, is_ours
+    from ..errors import InvalidArgument
+
+    if folder is None:
+        folder = Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local/share") / "xrt"
+    path = folder / "amdxdna/bins" / ARCHIVE
+    if path.exists() and not is_ours(path.read_bytes()):
+        raise InvalidArgument(f"{path} is another archive, such as AMD's", "name another folder, or remove it")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(build())
+    printer = Output(as_json)
+    printer.text(f"wrote {path}")
+    printer.document({"archive": str(path)})
 
 
 def show(files: list[AccelFile], printer: Output) -> None:

@@ -325,3 +325,51 @@ fn a_core_and_a_dma_take_turns_in_simulated_time() {
     assert_eq!((array.lock_value(0, CORE, 1), array.lock_value(0, 1, 7)), (0, 1));
     assert_eq!(array.mem_bytes(0, 0, 256), vec![7; 256]);
 }
+
+#[test]
+fn counters_take_the_cycles_between_two_events() {
+    use crate::abi::array::{core_event, counter_control};
+    let mut array = Array::new(1);
+    let (control, counter) = (at(0, CORE, abi::CORE_COUNTER_CONTROL), at(0, CORE, abi::CORE_COUNTER));
+    fill(&mut array, CORE, 1000, 0x40, 0x11);
+    let words = program(&[
+        (op::MOVE, 0, &[1, 0]),
+        (op::EVENT, 0, &[0]),
+        (op::FILL, 1000, &[0]),
+        (op::EVENT, 0, &[1]),
+        (op::EVENT, 0, &[2]),
+        (op::EVENT, 0, &[2]),
+        (op::EVENT, 0, &[6]),
+        (op::HALT, 0, &[]),
+    ]);
+    load(&mut array, CORE, &words);
+    let mut events = [0; 2];
+    counter_control::START.set(&mut events, core_event::INSTRUCTION_0);
+    counter_control::STOP.set(&mut events, core_event::INSTRUCTION_0 + 1);
+    counter_control::SECOND_START.set(&mut events, core_event::ACTIVE);
+    counter_control::SECOND_STOP.set(&mut events, core_event::ACTIVE);
+    counter_control::START.set(&mut events[1..], core_event::INSTRUCTION_0 + 2);
+    counter_control::STOP.set(&mut events[1..], core_event::INSTRUCTION_0 + 2);
+    array.put(control, events[0]);
+    array.put(control + 4, events[1]);
+    array.put(counter + 8, 100);
+    enable(&mut array, CORE);
+    array.run(&Host::new(0)).unwrap();
+    let busy = array.report().tiles[0].core.as_ref().unwrap().busy as u32;
+    // All but the HALT, which takes no time; the FILL and the event before it; two events of a cycle each.
+    let step = timing::INSTRUCTION_CYCLES;
+    let fill = busy - 6 * step;
+    let read = |array: &mut Array| [0, 4, 8].map(|offset| array.load(counter + offset));
+    assert_eq!(read(&mut array), [step + fill, busy, 102]);
+    assert_eq!(array.load(control), events[0]);
+    // Another run adds to them.
+    array.put(at(0, CORE, abi::CORE_CONTROL), 0);
+    enable(&mut array, CORE);
+    array.run(&Host::new(0)).unwrap();
+    assert_eq!(read(&mut array)[2], 104);
+    // New events stop the counters and leave their values; the last counter is the twelfth.
+    array.put(control, 0);
+    assert_eq!(read(&mut array)[0], 2 * (step + fill));
+    array.put(counter + 4 * (abi::CORE_COUNTERS - 1), 7);
+    assert_eq!(array.load(counter + 4 * (abi::CORE_COUNTERS - 1)), 7);
+}

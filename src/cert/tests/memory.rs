@@ -247,3 +247,38 @@ fn host_memory_can_be_polled() {
     assert_eq!(finish(&mut machine, &host), Progress::Done);
     assert_eq!(machine.fabric().writes.len(), 2);
 }
+
+#[test]
+fn saved_registers_go_to_the_debug_buffer_anew_with_each_packet() {
+    let save: [&[u32]; 4] = [
+        &write(0x300, 0xabc),
+        &[0x1e, 0x300, 0x11],
+        &[0x1e, 0x304, 0x22],
+        &[0x1e, 0x300, 0x33],
+    ];
+    let mut bytes = page(0, false, &[job(START, 0, &save)], &[]);
+    bytes.resize(8192 + 32, 0);
+    let host = Host::new(bytes);
+    let mut machine = Machine::new(Fake::default(), 1);
+    let mut run = |buffers: &[(u64, u32)]| {
+        host.0.borrow_mut()[8192..].fill(0);
+        machine.set_debug(buffers);
+        for _ in 0..2 {
+            machine.start(0, EXEC).expect("it exists");
+            assert_eq!(finish(&mut machine, &host), Progress::Done);
+        }
+        (0..8).map(|word| host.u32(8192 + 4 * word)).collect::<Vec<_>>()
+    };
+    let (buffer, nowhere) = (Host::BASE + 8192, Host::BASE - 4096);
+    assert_eq!(run(&[(buffer, 32)]), [0x11, 0xabc, 0x22, 0, 0x33, 0xabc, 0, 0]);
+    assert_eq!(run(&[(buffer, 23)]), [0x11, 0xabc, 0x22, 0, 0, 0, 0, 0], "whole pairs only");
+    for buffers in [
+        &[][..],
+        &[(0, 0)],
+        &[(nowhere, 32)],
+        &[(u64::MAX - 3, 32)],
+        &[(0, 0), (buffer, 32)],
+    ] {
+        assert_eq!(run(buffers), [0; 8]);
+    }
+}

@@ -89,13 +89,15 @@ def coredump(request: Request) -> bytes:
 
 
 def configure_context(request: Request) -> bytes:
-    """Log buffers of the micro-controllers; hints, which change nothing."""
+    """Log and debug buffers of the micro-controllers; hints, which change nothing."""
     fields = request.fields
     context = context_of(request, fields.hw_context_id)
     if fields.property == ContextProperty.CERT_LOG_BUFFER:
         level = request.sender.config.get(RuntimeConfig.DYNAMIC_LOGGING_LEVEL, LogLevel.ERROR)
         buffers = _log_buffers(request.payload) if level > LogLevel.NONE else []
         request.firmware.engine.set_uc_log(context.handle, buffers, level >= LogLevel.INFORMATION)
+    elif fields.property == ContextProperty.CERT_DEBUG_BUFFER:
+        request.firmware.engine.set_uc_debug(context.handle, _buffers(request.payload))
     elif fields.property not in _KEPT:
         name = ContextProperty(fields.property).name if fields.property in set(ContextProperty) else str(fields.property)
         raise Refusal(f"property {name} can't be configured", Status.NOTSUPP)
@@ -103,22 +105,23 @@ def configure_context(request: Request) -> bytes:
 
 
 def _log_buffers(payload: bytes) -> list[tuple[int, int]]:
-    logging = abi.CERT_LOGGING.unpack(payload, abi.CONFIGURE_HW_CONTEXT_REQUEST.offsets["data"])
-    if not logging.num:
-        return []
-    words = struct.unpack_from(
-        f"<{3 * abi.UC_COUNT}I", payload, abi.CONFIGURE_HW_CONTEXT_REQUEST.offsets["data"] + abi.CERT_LOGGING.offsets["info"]
-    )
-    buffers = []
-    for uc in range(abi.UC_COUNT):
-        low, high, size = words[3 * uc : 3 * uc + 3]
-        if size and (not uc_log.BUFFER_MINIMUM <= size <= uc_log.BUFFER_MAXIMUM or size % uc_log.LOG_ENTRY.size or low % 4):
+    buffers = _buffers(payload)
+    for uc, (address, size) in enumerate(buffers):
+        if size and (not uc_log.BUFFER_MINIMUM <= size <= uc_log.BUFFER_MAXIMUM or size % uc_log.LOG_ENTRY.size or address % 4):
             raise Refusal(
-                f"log buffer of {size} bytes at {high << 32 | low:#x} for uC {uc}; a multiple of {uc_log.LOG_ENTRY.size} from "
+                f"log buffer of {size} bytes at {address:#x} for uC {uc}; a multiple of {uc_log.LOG_ENTRY.size} from "
                 f"{uc_log.BUFFER_MINIMUM} to {uc_log.BUFFER_MAXIMUM} at a multiple of 4"
             )
-        buffers.append((high << 32 | low, size))
     return buffers
+
+
+def _buffers(payload: bytes) -> list[tuple[int, int]]:
+    """Address and size of each micro-controller's share; nothing where none has one."""
+    start = abi.CONFIGURE_HW_CONTEXT_REQUEST.offsets["data"]
+    if not abi.CERT_LOGGING.unpack(payload, start).num:
+        return []
+    words = struct.unpack_from(f"<{3 * abi.UC_COUNT}I", payload, start + abi.CERT_LOGGING.offsets["info"])
+    return [(words[3 * uc + 1] << 32 | words[3 * uc], words[3 * uc + 2]) for uc in range(abi.UC_COUNT)]
 
 
 def _check_inside(offset: int, size: int) -> None:
