@@ -33,11 +33,44 @@ pub(crate) enum Wait {
 pub(crate) enum State {
     /// Waits for LAUNCH_JOB.
     Deferred,
-    /// Waits for the earlier jobs of its page, then for the preempt flag.
-    Conditional,
+    /// Waits for earlier jobs of its page, as [`Gate`] says.
+    Held,
     Ready,
     Blocked(Wait),
     Ended,
+}
+
+/// Which jobs others of their page wait for: those after a gate start when it has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Gate {
+    None,
+    /// Loads code: starts when all before it have ended.
+    Load,
+    /// PREEMPT: starts at once unless it has to save; then as [`Gate::Load`].
+    Preempt,
+    /// Runs after a preemption only, which is decided when all before it have ended.
+    Conditional,
+}
+
+impl Gate {
+    /// Of the job that `kind` starts and whose first instruction is `first`.
+    fn of(kind: u32, first: u32) -> Self {
+        match (kind, first) {
+            (opcode::START_COND_JOB_PREEMPT, _) => Self::Conditional,
+            (opcode::START_JOB, opcode::LOAD_PDI | opcode::LOAD_LAST_PDI | opcode::LOAD_CORES) => Self::Load,
+            (opcode::START_JOB, opcode::PREEMPT) => Self::Preempt,
+            _ => Self::None,
+        }
+    }
+
+    /// Whether it waits for the jobs before it; `preempting` says that the next PREEMPT saves.
+    pub fn waits(self, preempting: bool) -> bool {
+        match self {
+            Self::None => false,
+            Self::Preempt => preempting,
+            Self::Load | Self::Conditional => true,
+        }
+    }
 }
 
 /// One job.
@@ -45,7 +78,7 @@ pub(crate) enum State {
 pub(crate) struct Job {
     pub id: u16,
     pub state: State,
-    pub conditional: bool,
+    pub gate: Gate,
     /// How much of an instruction that blocks half-way is done.
     pub phase: u8,
     /// Offset of the next instruction.
@@ -110,8 +143,8 @@ pub(crate) struct Stream {
     pub jobs: Vec<Job>,
     /// Jobs that are neither ended nor still deferred.
     pub alive: usize,
-    /// Undecided conditional jobs.
-    pub conditional: usize,
+    /// Jobs that are held.
+    pub held: usize,
     /// uC-DMA transfers from this page that have not ended.
     pub transfers: usize,
     /// Jobs waiting at each local barrier.
@@ -135,7 +168,7 @@ impl Stream {
             page: Page::empty(),
             jobs: Vec::new(),
             alive: 0,
-            conditional: 0,
+            held: 0,
             transfers: 0,
             barriers: [0; LOCAL_BARRIERS as usize],
             base: 0,
@@ -150,7 +183,7 @@ impl Stream {
     /// Makes this a stream of the program at `base`; what it was before is over.
     pub fn begin(mut self, base: u64, parent: Option<JobRef>, depth: u32, error: u32) -> Self {
         (self.base, self.parent, self.depth, self.error) = (base, parent, depth, error);
-        (self.alive, self.conditional, self.transfers, self.exclusive) = (0, 0, 0, false);
+        (self.alive, self.held, self.transfers, self.exclusive) = (0, 0, 0, false);
         self.jobs.clear();
         self
     }
@@ -159,21 +192,25 @@ impl Stream {
     pub fn parse(&mut self) -> Result<(), PageError> {
         self.jobs.clear();
         self.alive = 0;
-        self.conditional = 0;
+        self.held = 0;
         self.barriers.fill(0);
         let mut offset = 0;
+        let mut gated = false;
         while let Some(span) = self.page.job(offset)? {
-            let state = match u32::from(span.kind) {
+            let kind = u32::from(span.kind);
+            let gate = Gate::of(kind, self.page.instruction(span.first)[0] & 0xff);
+            gated |= gate != Gate::None;
+            let state = match kind {
                 opcode::START_JOB_DEFERRED => State::Deferred,
-                opcode::START_COND_JOB_PREEMPT => State::Conditional,
+                _ if gated => State::Held,
                 _ => State::Ready,
             };
             self.alive += usize::from(state != State::Deferred);
-            self.conditional += usize::from(state == State::Conditional);
+            self.held += usize::from(state == State::Held);
             self.jobs.push(Job {
                 id: span.id,
                 state,
-                conditional: state == State::Conditional,
+                gate,
                 phase: 0,
                 pc: span.first,
                 end: span.end,
@@ -190,15 +227,9 @@ impl Stream {
         self.alive == 0 && self.transfers == 0
     }
 
-    /// The first undecided conditional job, once every job before it has ended.
-    pub fn due_conditional(&self) -> Option<usize> {
-        if self.conditional == 0 {
-            return None;
-        }
-        let first = self
-            .jobs
-            .iter()
-            .position(|job| !matches!(job.state, State::Ended | State::Deferred))?;
-        (self.jobs[first].state == State::Conditional).then_some(first)
+    /// Whether a gate before job `index` has not ended.
+    pub fn gated(&self, index: usize) -> bool {
+        let before = &self.jobs[..index];
+        before.iter().any(|job| job.gate != Gate::None && job.state != State::Ended)
     }
 }

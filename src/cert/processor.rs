@@ -60,12 +60,32 @@ pub(crate) enum Step {
     End,
 }
 
-/// Code that LOAD_PDI or LOAD_CORES brought in.
+impl Step {
+    /// LOAD_PDI and its kin: nested code that sets up the array.
+    fn load(base: u64, page: u32) -> Self {
+        Self::Nest {
+            base,
+            page,
+            error: context_error::PDI_LOAD,
+        }
+    }
+}
+
+/// The PDI that was loaded last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Loaded {
+pub(crate) struct Pdi {
     pub id: u32,
     pub base: u64,
     pub page: u32,
+}
+
+/// The programs that the cores hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Cores {
+    pub id: u32,
+    pub base: u64,
+    /// None if they came by control packets, which only the program itself could send again.
+    pub page: Option<u32>,
 }
 
 /// How far a request to preempt has come.
@@ -115,8 +135,10 @@ pub(crate) struct Processor {
     /// Jobs at remote barriers.
     pub remote: Vec<JobRef>,
     pub preempt: Preempt,
-    pub pdi: Option<Loaded>,
-    pub cores: Option<Loaded>,
+    pub pdi: Option<Pdi>,
+    pub cores: Option<Cores>,
+    /// What the cores held before LOAD_LAST_PDI.
+    pub recovering: Option<Cores>,
     pub statistics: UcStatistics,
 }
 
@@ -136,6 +158,7 @@ impl Processor {
             preempt: Preempt::None,
             pdi: None,
             cores: None,
+            recovering: None,
             statistics: UcStatistics::default(),
         }
     }
@@ -330,7 +353,7 @@ impl Processor {
                 around.log.note(started, self.index, (file::TRACE, text::TRACE), &[info]);
             }
             opcode::LOAD_PDI => {
-                let code = Loaded {
+                let code = Pdi {
                     id: form::load_pdi::PDI.get(words),
                     base: self.exec.code,
                     page: form::load_pdi::PAGE.get(words),
@@ -339,11 +362,7 @@ impl Processor {
                     self.pdi = Some(code);
                     // A PDI sets up the whole partition, cores included.
                     self.cores = None;
-                    return Ok(Step::Nest {
-                        base: code.base,
-                        page: code.page,
-                        error: context_error::PDI_LOAD,
-                    });
+                    return Ok(Step::load(code.base, code.page));
                 }
             }
             opcode::LOAD_LAST_PDI => {
@@ -353,26 +372,31 @@ impl Processor {
                         message: String::from("no PDI was loaded before LOAD_LAST_PDI"),
                     });
                 };
-                return Ok(Step::Nest {
-                    base: code.base,
-                    page: code.page,
-                    error: context_error::PDI_LOAD,
-                });
+                if job.phase == 0 {
+                    job.phase = 1;
+                    self.recovering = self.cores.take();
+                    return Ok(Step::load(code.base, code.page));
+                }
+                // The PDI is there; now what the cores held besides.
+                let cores = self.recovering.take().filter(|&cores| self.cores != Some(cores));
+                if let Some(cores) = cores {
+                    self.cores = Some(cores);
+                    if let Some(page) = cores.page {
+                        job.phase = 0;
+                        return Ok(Step::load(cores.base, page));
+                    }
+                }
             }
             opcode::LOAD_CORES => {
                 let (id, page) = (form::load_cores::ID.get(words), form::load_cores::PAGE.get(words));
-                let code = Loaded {
-                    id,
-                    base: self.exec.code,
-                    page,
-                };
-                if self.cores.is_none_or(|last| (last.id, last.base) != (id, code.base)) {
-                    self.cores = Some(code);
-                    return Ok(Step::Nest {
-                        base: code.base,
-                        page,
-                        error: context_error::PDI_LOAD,
+                let base = self.exec.code;
+                if self.cores.is_none_or(|last| (last.id, last.base) != (id, base)) {
+                    self.cores = Some(Cores {
+                        id,
+                        base,
+                        page: Some(page),
                     });
+                    return Ok(Step::load(base, page));
                 }
             }
             opcode::LOAD_CORES_CP => {
@@ -384,10 +408,10 @@ impl Processor {
                         message,
                     });
                 }
-                self.cores = Some(Loaded {
+                self.cores = Some(Cores {
                     id: form::load_cores_cp::ID.get(words),
                     base: self.exec.code,
-                    page: 0,
+                    page: None,
                 });
             }
             opcode::PREEMPT => {

@@ -2,11 +2,11 @@
 
 use super::ContextFault;
 use super::fabric::{Cycles, Fabric};
-use super::job::{JobRef, State, Stream, Wait};
+use super::job::{Gate, JobRef, State, Stream, Wait};
 use super::page::PageError;
 use super::processor::{Preempt, Stop, Surroundings};
 use super::uc::{STREAMS, Uc};
-use crate::abi::control_code::{NESTING_MAX, PAGE_SIZE, PAGES_MAX, SIZES};
+use crate::abi::control_code::{NESTING_MAX, PAGE_SIZE, PAGES_MAX, SIZES, opcode};
 use crate::abi::host_queue::{context_error, packet_opcode};
 use crate::abi::timing::UC_PAGE_CYCLES;
 use crate::abi::uc_log::{file, text};
@@ -31,26 +31,41 @@ impl Uc {
         self.load(0, 0, around)
     }
 
-    /// After a job or transfer of `slot` has ended: decides conditional jobs, notes an ended page.
+    /// After a job or transfer of `slot` has ended: starts held jobs, decides conditional ones, notes an ended page.
     pub fn settle(&mut self, slot: usize) {
         let Some(stream) = self.streams[slot].as_mut() else { return };
-        while let Some(index) = stream.due_conditional() {
-            stream.conditional -= 1;
-            let job = &mut stream.jobs[index];
-            if self.processor.preempt == Preempt::Restored {
-                self.processor.preempt = Preempt::Conditional;
-                self.processor.wake(
-                    job,
-                    JobRef {
-                        stream: slot,
-                        job: index,
-                    },
-                    0,
-                );
+        // Whether all jobs so far have ended.
+        let mut quiet = true;
+        for index in 0..stream.jobs.len() {
+            if stream.held == 0 {
                 break;
             }
-            job.state = State::Ended;
-            stream.alive -= 1;
+            let job = &mut stream.jobs[index];
+            let preempt = self.processor.preempt;
+            match job.state {
+                State::Ended | State::Deferred => continue,
+                State::Held if quiet || !job.gate.waits(preempt == Preempt::Requested) => {
+                    stream.held -= 1;
+                    if job.gate == Gate::Conditional {
+                        if preempt != Preempt::Restored {
+                            job.state = State::Ended;
+                            stream.alive -= 1;
+                            continue;
+                        }
+                        self.processor.preempt = Preempt::Conditional;
+                    }
+                    let reference = JobRef {
+                        stream: slot,
+                        job: index,
+                    };
+                    self.processor.wake(job, reference, 0);
+                }
+                _ => {}
+            }
+            if job.gate != Gate::None {
+                break;
+            }
+            quiet = false;
         }
         if stream.finished() {
             self.turning |= 1 << slot;
@@ -86,7 +101,7 @@ impl Uc {
             Some(parent) => {
                 if let Some(stream) = self.streams[parent.stream].as_mut() {
                     let job = &mut stream.jobs[parent.job];
-                    // PREEMPT goes on with its next phase, the others are done.
+                    // PREEMPT and LOAD_LAST_PDI go on with their next phase, the others are done.
                     if job.phase == 0 {
                         job.advance(u32::from(SIZES[stream.page.instruction(job.pc)[0] as u8 as usize]));
                     }
@@ -114,8 +129,9 @@ impl Uc {
         let Some(outer) = self.streams[at.stream].as_ref() else {
             return Ok(());
         };
-        // PREEMPT alone counts its phases while it nests; until it has restored, no other job may touch what it saves.
-        let preempts = outer.jobs[at.job].phase != 0;
+        // Until PREEMPT has restored, no other job may touch what it saves.
+        let instruction = outer.page.instruction(outer.jobs[at.job].pc)[0];
+        let preempts = instruction & 0xff == opcode::PREEMPT;
         let (depth, exclusive) = (outer.depth + 1, outer.exclusive || preempts);
         let free = self.streams.iter().position(Option::is_none);
         let (Some(slot), true) = (free, depth <= NESTING_MAX) else {

@@ -99,12 +99,17 @@ impl Processor {
                 "LAUNCH_JOB {id}: this page has no deferred job {id} that is still to be launched"
             )));
         };
-        job.state = State::Ready;
+        job.state = State::Held;
         stream.alive += 1;
-        self.ready.push_back(JobRef {
-            stream: slot,
-            job: index,
-        });
+        if stream.gated(index) {
+            stream.held += 1;
+        } else {
+            stream.jobs[index].state = State::Ready;
+            self.ready.push_back(JobRef {
+                stream: slot,
+                job: index,
+            });
+        }
         Ok(())
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use super::fabric::{Cycles, Fabric};
-use super::job::{JobRef, State, Stream, Wait};
+use super::job::{Gate, JobRef, State, Stream, Wait};
 use super::page::describe;
 use super::processor::{Preempt, Processor, Step, Stop, Surroundings};
 use super::trace::TraceEntry;
@@ -178,7 +178,7 @@ impl Uc {
             return Ok(());
         };
         let job = &mut stream.jobs[at.job];
-        if job.conditional && self.processor.preempt == Preempt::Conditional {
+        if job.gate == Gate::Conditional && self.processor.preempt == Preempt::Conditional {
             self.processor.preempt = Preempt::Barrier;
             return self.block(
                 at,

@@ -2,7 +2,7 @@
 
 use super::ContextFault;
 use super::fabric::{Cycles, Fabric};
-use super::job::{JobRef, State, Wait};
+use super::job::{Gate, JobRef, State, Wait};
 use super::page::describe;
 use super::processor::{Preempt, Stop};
 use super::uc::Uc;
@@ -108,7 +108,7 @@ impl Uc {
             return;
         };
         let job = &mut stream.jobs[reference.job];
-        if self.processor.preempt == Preempt::Barrier && job.conditional {
+        if self.processor.preempt == Preempt::Barrier && job.gate == Gate::Conditional {
             self.processor.preempt = Preempt::None;
         } else {
             job.advance(u32::from(SIZES[stream.page.instruction(job.pc)[0] as u8 as usize]));

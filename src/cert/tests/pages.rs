@@ -94,16 +94,29 @@ fn a_pdi_runs_once_until_another_is_loaded() {
     assert_eq!(values(&machine)[8..10], [0x111, 0x111]);
 }
 
+/// What a program writes: `jobs` on page 0, and on page 1 code that sleeps and then writes 9.
+fn order(jobs: &[Vec<u32>]) -> Vec<u32> {
+    let nested = page(1, false, &[job(START, 0, &[&[0x1d, 10], &write(0, 9)])], &[]);
+    let (machine, _, progress) = run([page(0, false, jobs, &[]), nested].concat());
+    assert_eq!(progress, Progress::Done);
+    machine.fabric().values().iter().map(|write| write.1).collect()
+}
+
 #[test]
-fn nested_code_blocks_only_its_own_job() {
-    let jobs = [load_pdi(PDI, 1), job(START, 1, &[&write(0, 1), &[0x08], &write(0, 2)])];
-    let bytes = [
-        page(0, false, &jobs, &[]),
-        page(1, false, &[job(START, 0, &[&[0x1d, 10], &write(0, 9)])], &[]),
-    ]
-    .concat();
-    let (machine, _, _) = run(bytes);
-    assert_eq!(machine.fabric().values(), [(0, 1), (0, 2), (0, 9), (0, 0x111)]);
+fn a_job_that_loads_code_starts_after_those_before_it_and_holds_those_after_it() {
+    let slow = job(START, 1, &[&[0x1d, 10], &write(0, 1)]);
+    let quick = job(START, 2, &[&write(0, 2)]);
+    assert_eq!(order(&[slow, load_pdi(PDI, 1), quick.clone()]), [1, 9, 0x111, 2]);
+    // A deferred job that is launched meanwhile waits like the others.
+    let launch = job(START, 3, &[&[0x0005_0018], &write(0, 3)]);
+    let deferred = job(DEFERRED, 5, &[&write(0, 5)]);
+    assert_eq!(
+        order(&[launch, load_pdi(PDI, 1), deferred, quick.clone()]),
+        [3, 9, 0x111, 5, 2]
+    );
+    // Code that a job loads half-way holds no other job up.
+    let half_way = job(START, 0, &[&[0x16], &[0x1a, PDI, 1], &write(0, 0x111)]);
+    assert_eq!(order(&[half_way, quick]), [2, 9, 0x111]);
 }
 
 #[test]
@@ -178,13 +191,13 @@ fn preemption_saves_restores_and_runs_the_conditional_job_once() {
             .collect::<Vec<_>>()
     };
     assert_eq!(values(false), [1, 2]);
-    assert_eq!(values(true), [0x5a, 0xe5, 0xe6, 1, 2, 9]);
+    assert_eq!(values(true), [0x5a, 0xe5, 0xe6, 1, 9, 2]);
     assert_eq!(values(false), [1, 2]);
 }
 
-#[test]
-fn no_other_job_runs_between_save_and_restore() {
-    // Job 1 has a token on its way, job 2 yields and sleeps; the save pages take long enough for both to become runnable.
+/// What is written when page 0 is preempted in job 3: 0x5a and later 0x5b by the save page, 0xe5 by the restore page, and by jobs
+/// 1 to 4 their numbers. Job 1 has a token on its way, job 2 sleeps; the save page takes long enough for both to become runnable.
+fn preempted(preempt: &[&[u32]], requested: bool) -> Vec<u32> {
     let jobs = [
         job(
             START,
@@ -192,7 +205,7 @@ fn no_other_job_runs_between_save_and_restore() {
             &[&write(TOKEN_AFTER, 100), &[0x0040_0006, 0x0001_0006], &write(0, 1)],
         ),
         job(START, 2, &[&[0x1d, 1], &write(0, 2)]),
-        job(START, 3, &[&[0x0005_0019, 1 | 2 << 16], &write(0, 3)]),
+        job(START, 3, preempt),
         job(START, 4, &[&write(0, 4)]),
     ];
     let save = page(
@@ -203,11 +216,60 @@ fn no_other_job_runs_between_save_and_restore() {
     );
     let host = Host::new([page(0, false, &jobs, &[]), save, simple(2, false, 0xe5)].concat());
     let mut machine = Machine::new(Fake::default(), 1);
-    machine.set_preempt(0);
+    if requested {
+        machine.set_preempt(0);
+    }
     machine.start(0, EXEC).expect("it exists");
     assert_eq!(finish(&mut machine, &host), Progress::Done);
-    let values: Vec<u32> = machine.fabric().values().iter().skip(1).map(|write| write.1).collect();
-    assert_eq!(values, [0x5a, 0x5b, 0xe5, 3, 4, 1, 2]);
+    machine.fabric().values().iter().skip(1).map(|write| write.1).collect()
+}
+
+const PREEMPT: [u32; 2] = [0x0005_0019, 1 | 2 << 16];
+
+#[test]
+fn a_job_that_preempts_saves_after_those_before_it() {
+    assert_eq!(preempted(&[&PREEMPT, &write(0, 3)], true), [1, 2, 0x5a, 0x5b, 0xe5, 3, 4]);
+    // If nobody asked it does not wait.
+    assert_eq!(preempted(&[&PREEMPT, &write(0, 3)], false)[0], 3);
+}
+
+#[test]
+fn no_other_job_runs_between_save_and_restore() {
+    assert_eq!(
+        preempted(&[&[0x16], &PREEMPT, &write(0, 3)], true),
+        [0x5a, 0x5b, 0xe5, 3, 4, 1, 2]
+    );
+}
+
+#[test]
+fn what_the_cores_held_is_loaded_again_with_the_last_pdi() {
+    let cores = |id: u32, page: u32| job(START, 0, &[&[0x04, id, page]]);
+    let last = job(START, 1, &[&[0x1b], &write(0, 1)]);
+    let code = |order: [Vec<u32>; 3]| {
+        let mut bytes = Vec::new();
+        for (number, job) in order.into_iter().enumerate() {
+            bytes.extend(page(number as u16, number < 2, &[job], &[]));
+        }
+        // A PDI that loads core programs of its own, and others.
+        bytes.extend(page(3, false, &[job(START, 0, &[&write(0, 3)]), cores(4, 4)], &[]));
+        [bytes, simple(4, false, 4), simple(5, false, 5)].concat()
+    };
+    let values = |bytes: Vec<u8>| {
+        let (machine, _, progress) = run(bytes);
+        assert_eq!(progress, Progress::Done);
+        machine.fabric().values().iter().map(|write| write.1).collect::<Vec<_>>()
+    };
+    assert_eq!(
+        values(code([load_pdi(PDI, 3), cores(5, 5), last.clone()])),
+        [3, 4, 0x111, 5, 3, 4, 5, 1]
+    );
+    // The same programs as the PDI's are there already; those that came by control packets can't be had again.
+    assert_eq!(
+        values(code([load_pdi(PDI, 3), cores(4, 4), last.clone()])),
+        [3, 4, 0x111, 3, 4, 1]
+    );
+    let packets = job(START, 0, &[&[0x20, 9]]);
+    assert_eq!(values(code([load_pdi(PDI, 3), packets, last])), [3, 4, 0x111, 3, 4, 1]);
 }
 
 #[test]
