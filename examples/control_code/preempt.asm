@@ -25,9 +25,9 @@ END_JOB
 START_JOB 3
   APPLY_OFFSET_57         @output, 1, 1
   UC_DMA_WRITE_DES_SYNC   @way_out
-  WRITE_32                0x018544, 0x80000001
-  WRITE_32                0x109E64, 0x00000000
-  WAIT_TCTS               TILE_0_0, SHIM_S2MM_0, 1
+  WRITE_32                0x058544, 0x80000000
+  WRITE_32                0x149E64, 0x00000000
+  WAIT_TCTS               TILE_0_0, SHIM_S2MM_1, 1
 END_JOB
 EOF
 
@@ -37,8 +37,8 @@ way_in:
   UC_DMA_BD 0, 0x018000, @input, 9, 0, 0
 .align 16
 way_out:
-  UC_DMA_BD 0, 0x108C00, @mem_tile, 11, 0, 1
-  UC_DMA_BD 0, 0x018030, @output, 9, 0, 0
+  UC_DMA_BD 0, 0x148C00, @mem_tile, 11, 0, 1
+  UC_DMA_BD 0, 0x058000, @output, 9, 0, 0
 ; 1024 words in runs of 256, which lie 0x30000 words apart
 .align 4
 mem_tile:

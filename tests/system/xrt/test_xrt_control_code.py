@@ -45,7 +45,7 @@ for name, buffer in buffers:
 
 def assembled(xrt: Xrt, name: str, configuration: dict[str, object], columns: int, text: str) -> bytes:
     xrt.need_scratch_pad(columns)
-    for part in ("nested_setup.asm", "nested_programs.asm"):
+    for part in ("nested_setup.asm", "nested_programs.asm", "preempt_routes.asm"):
         xrt.add(part, (EXAMPLES / "control_code" / part).read_bytes())
     xrt.add(f"{name}.asm", text)
     xrt.add("config.json", json.dumps(configuration))
@@ -145,9 +145,16 @@ def test_copies(xrt: Xrt, name: str, columns: int, size: int) -> None:
 
 
 def test_every_example_is_here() -> None:
-    parts = ("nested_setup", "nested_programs", "every_instruction", "every_instruction_pdi", "every_instruction_cores")
+    parts = (
+        "nested_setup",
+        "nested_programs",
+        "preempt_routes",
+        "every_instruction",
+        "every_instruction_pdi",
+        "every_instruction_cores",
+    )
     there = {path.stem for path in (EXAMPLES / "control_code").glob("*.asm")}
-    assert there == {"matmul", "copy", "columns", *WORDS, *parts}
+    assert there == {"matmul", "copy", "columns", "preempt", *WORDS, *parts}
 
 
 def test_xrt_writes_the_log_of_a_failed_run(xrt: Xrt) -> None:
