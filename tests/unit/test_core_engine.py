@@ -260,6 +260,7 @@ def test_queue_unmapped_while_idle(pair: tuple[Engine, Function]) -> None:
     engine, function = pair
     client = Client(engine, function)
     assert client.run() == COMPLETED
+    client.until("read_index", 1)
     function.space.unmap(BASE, PAGE)
     client.queue.submit([(0, BASE + CODE)])
     client.until("state", "error")

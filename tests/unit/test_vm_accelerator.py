@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
+from _patience import PATIENCE
 
 from fauxdna.errors import Unsupported
 from fauxdna.vm import Accelerator, accelerator
@@ -56,8 +57,7 @@ def test_a_trial_tells_once_whether_it_works(
     device: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, does: str, chosen: Accelerator
 ) -> None:
     device.touch()
-    if does == HANGS:
-        monkeypatch.setattr(accelerator, "_TRIAL_SECONDS", 0.5)
+    monkeypatch.setattr(accelerator, "_TRIAL_SECONDS", 0.5 if does == HANGS else PATIENCE)
     for _ in range(2):
         assert accelerator.choose(Accelerator.AUTO, qemu(tmp_path, does), KERNEL, lambda text: None) is chosen
     if does != HANGS:  # It may be ended before it counts.
@@ -68,6 +68,7 @@ def test_a_cache_that_takes_no_verdict_costs_another_trial(device: Path, tmp_pat
     device.touch()
     (tmp_path / "file").touch()
     monkeypatch.setenv("FAUXDNA_CACHE", str(tmp_path / "file"))
+    monkeypatch.setattr(accelerator, "_TRIAL_SECONDS", PATIENCE)
     for count in (1, 2):
         assert accelerator.choose(Accelerator.AUTO, qemu(tmp_path, PANICS), KERNEL, lambda text: None) is Accelerator.KVM
         assert (tmp_path / "starts").read_text() == "started\n" * count
