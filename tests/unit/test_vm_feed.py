@@ -67,7 +67,7 @@ def test_a_file_comes_after_the_name_and_ends(port: Port, tmp_path: Path) -> Non
     content = os.urandom(1_000_000)
     (tmp_path / "file").write_bytes(content)
     with (tmp_path / "file").open("rb") as file:
-        assert fed(port, file.fileno()) == b"name\n" + content
+        assert fed(port, file.fileno()) == b"\nname\n" + content
 
 
 def test_a_pipe_comes_as_it_is_written(port: Port) -> None:
@@ -80,14 +80,14 @@ def test_a_pipe_comes_as_it_is_written(port: Port) -> None:
 
     writer = threading.Thread(target=write)
     writer.start()
-    assert fed(port, ours) == b"name\n" + content
+    assert fed(port, ours) == b"\nname\n" + content
     writer.join()
     os.close(ours)
 
 
 def test_what_holds_nothing_is_empty_input(port: Port) -> None:
     with open(os.devnull, "rb") as nothing:
-        assert fed(port, nothing.fileno()) == b"name\n"
+        assert fed(port, nothing.fileno()) == b"\nname\n"
 
 
 def test_no_more_is_read_than_the_port_takes(port: Port, tmp_path: Path) -> None:

@@ -26,7 +26,8 @@ class Feed:
     def __init__(self, path: Path, identifier: str, source: int) -> None:
         self._source: int | None = source
         self._never_waits = False
-        self._pending = memoryview(identifier.encode() + b"\n")
+        # What the port still has of another command may end in half a line.
+        self._pending = memoryview(b"\n" + identifier.encode() + b"\n")
         self._port = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._port.connect(str(path))
         self._port.setblocking(False)

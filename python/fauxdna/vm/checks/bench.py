@@ -16,7 +16,7 @@ PF: Final = "0000:00:05.0"
 VFS: Final = ("0000:00:05.1", "0000:00:05.2")
 DRIVER: Final = "/sys/bus/pci/drivers/amdxdna"
 SECONDS: Final = 120.0
-_LET_GO_SECONDS: Final = 5.0
+_LET_GO_SECONDS: Final = 30.0
 _HELD: Final = "/tmp/held"
 KERNEL_COMPLAINTS: Final = re.compile(
     r"WARNING: |BUG: |kernel BUG at|Oops|Call Trace|general protection|refcount_t:|possible .* deadlock|UBSAN: "

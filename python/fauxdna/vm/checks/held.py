@@ -7,7 +7,7 @@ import time
 from dataclasses import astuple, dataclass
 from typing import Final
 
-_SECONDS: Final = 10.0
+_SECONDS: Final = 30.0
 """For what ends a moment later than the guest's command: a thread, a connection."""
 
 
