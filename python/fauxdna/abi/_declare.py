@@ -74,11 +74,13 @@ class Struct:
         self.offsets: dict[str, int] = {}
         self._by_name = {field.name: field for field in fields}
         self._scalars = all(field.count == 1 for field in fields)
+        self._places: dict[str, tuple[struct.Struct, int]] = {}
         at = 0
         for field in fields:
             if field.name in self.offsets:
                 raise ValueError(f"{name}.{field.name} is declared twice")
             self.offsets[field.name] = at
+            self._places[field.name] = struct.Struct(field.packing), at
             at += field.size
         if at != size:
             raise ValueError(f"{name} declares {size} bytes but its fields take {at}")
@@ -105,8 +107,20 @@ class Struct:
         """The fields at ``offset`` of ``data``; raises ``struct.error`` if ``data`` is too short."""
         values = self._packer.unpack_from(data, offset)
         if self._scalars:
-            return Record(self.name, dict(zip(self.offsets, values, strict=True)))
+            # As many values as names, by construction; a strict zip takes a quarter longer.
+            return Record(self.name, dict(zip(self.offsets, values)))  # noqa: B905
         return Record(self.name, dict(self._take(iter(values))))
+
+    def get(self, data: bytes | bytearray, name: str) -> int:
+        """One scalar field of the structure at the beginning of ``data``."""
+        packer, offset = self._places[name]
+        value: int = packer.unpack_from(data, offset)[0]
+        return value
+
+    def put(self, data: bytearray, name: str, value: int) -> None:
+        """Changes one scalar field of the structure at the beginning of ``data``."""
+        packer, offset = self._places[name]
+        packer.pack_into(data, offset, value)
 
     def field(self, name: str) -> Field:
         """The declaration of one field."""

@@ -14,7 +14,7 @@ from ._processes import LinuxCapability, capable
 from ._request import Request
 from ._table import Entry, Permission, invalid, unsupported
 
-_CAPABILITIES: Final = frozenset(Capability)
+_CAPABILITIES: Final = {int(capability): 1 for capability in Capability} | {int(Capability.PRIME): drm.PRIME_IMPORT_EXPORT}
 _DATE: Final = b"0"
 _DESCRIPTION: Final = b"AMD XDNA DRM implementation"
 """``amdxdna_drm_drv.desc``."""
@@ -33,11 +33,11 @@ def version(request: Request) -> None:
 
 def get_cap(request: Request) -> None:
     """``drm_getcap`` of a driver with GEM, syncobjs and timelines, and without modesetting."""
-    capability = request.fields["capability"]
-    if capability not in _CAPABILITIES:
-        request.set(value=0)
+    capability = request.get("capability")
+    value = _CAPABILITIES.get(capability, 0)
+    request.set(value=value)
+    if not value:
         raise Unsupported(f"capability {capability:#x} is one of display drivers", "ask for PRIME or SYNCOBJ")
-    request.set(value=drm.PRIME_IMPORT_EXPORT if capability == Capability.PRIME else 1)
 
 
 def set_client_name(request: Request) -> None:

@@ -137,11 +137,12 @@ class Service:
 
     def _decode(self, call: Call, file: OpenFile) -> tuple[Request, Entry]:
         """``drm_ioctl`` up to its look at permissions."""
-        if call.request >> _TYPE_SHIFT & _NUMBER != drm.IOCTL_TYPE:
-            raise FauxdnaError(f"ioctl {call.request:#x} is none of DRM's", "use those of drm.h", errno=errno.ENOTTY)
-        entry = TABLE.get(call.request & _NUMBER)
+        number = call.request
+        if number >> _TYPE_SHIFT & _NUMBER != drm.IOCTL_TYPE:
+            raise FauxdnaError(f"ioctl {number:#x} is none of DRM's", "use those of drm.h", errno=errno.ENOTTY)
+        entry = TABLE.get(number & _NUMBER)
         if entry is None:
-            raise FauxdnaError(f"ioctl {call.request:#x} does not exist", "use those of amdxdna_accel.h", errno=errno.EINVAL)
+            raise FauxdnaError(f"ioctl {number:#x} does not exist", "use those of amdxdna_accel.h", errno=errno.EINVAL)
         return Request(call, file, entry.name, entry.number, entry.structure), entry
 
     def _serve(self, request: Request, entry: Entry) -> None:
