@@ -83,8 +83,14 @@ impl Books {
 
     /// A packet, or the whole queue, failed.
     pub fn failed(&mut self, failure: Failure, message: String) {
+        self.errors += 1;
+        self.fails(failure, message);
+    }
+
+    /// A packet fails, and is counted when it ends.
+    pub fn fails(&mut self, failure: Failure, message: String) {
         self.failure = Some(failure);
-        self.error(message);
+        self.explain(message);
     }
 
     /// Something went wrong.

@@ -191,6 +191,7 @@ impl Work {
                     }
                     Err(fault) => {
                         self.spent = true;
+                        self.books.errors += 1;
                         self.fault(&fault)
                     }
                 }
@@ -226,13 +227,12 @@ impl Work {
             }
             let sequence = self.queue.as_ref().map(Queue::read_index);
             self.books.charge(&mut self.machine, sequence, running.since, clock);
-            if word == completion_state::COMPLETED {
-                self.books.completed += 1;
-            } else {
+            if word != completion_state::COMPLETED {
                 self.aborting = running.chain;
                 self.spent = true;
             }
             if clock.pace == Pace::Fast {
+                self.count(word);
                 return self
                     .pass(host, word)
                     .map_or_else(|error| self.give_up(&error), |()| Served::More);
@@ -246,8 +246,18 @@ impl Work {
             self.running = Some(running);
             return Served::Until(due);
         }
+        self.count(word);
         self.finish(host, running.completion, word)
             .map_or_else(|error| self.give_up(&error), |()| Served::More)
+    }
+
+    /// A packet that ran ends with `word`.
+    fn count(&mut self, word: u32) {
+        if word == completion_state::COMPLETED {
+            self.books.completed += 1;
+        } else {
+            self.books.errors += 1;
+        }
     }
 
     fn give_up(&mut self, error: &QueueError) -> Served {
@@ -325,6 +335,7 @@ impl Work {
         }
     }
 
+    /// Completion word of a packet that failed, which is counted when it ends.
     fn fault(&mut self, fault: &ContextFault) -> u32 {
         let ContextFault {
             uc,
@@ -343,7 +354,7 @@ impl Work {
             ..Failure::now(word)
         };
         let text = format!("uC {uc}, page {page}, offset {offset:#x}, opcode {opcode:#04x}: {message}");
-        self.books.failed(failure, text);
+        self.books.fails(failure, text);
         word
     }
 

@@ -56,9 +56,12 @@ def test_5_24_has_all_of_5_10_as_it_is() -> None:
 
 
 def test_telemetry_as_xrt_2_25_reads_it() -> None:
-    """Offsets in the code of Debian's libxrt_driver_xdna.so 2.25: deep sleep at 4, interrupts at 16, opcodes at 144 and 208."""
+    """Offsets in the code of Debian's libxrt_driver_xdna.so 2.25: deep sleep at 4, interrupts at 16, opcodes at 144 and 208,
+    frame events at 480 and layer events at 528, of six contexts each."""
     offsets = uapi.NEXT_TELEMETRY.offsets
     assert [offsets[name] for name in ("deep_slp", "l1_interrupt", "hyp_opcode", "sup_opcode")] == [4, 16, 144, 208]
+    counters = [offsets[f"preemption_{name}_counter"] for name in ("frame_boundary", "checkpoint_event")]
+    assert [*counters, uapi.NEXT_TELEMETRY.size] == [480, 528, 576]
 
 
 def _names() -> dict[int, str]:

@@ -4,6 +4,7 @@ amd/xdna-driver ``amdxdna_accel.h``; what both headers have is in :mod:`fauxdna.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from enum import IntEnum, StrEnum
 from typing import Final
 
@@ -151,11 +152,16 @@ GET_FW_STATE: Final = Struct(
 )
 
 
+TELEMETRY_CONTEXTS: Final = 6
+"""Contexts that XRT 2.25 shows preemptions of, by the number that firmware gave them (``AIE4_TOTAL_NUM_UC`` of its shim)."""
+
+
 def _aligned(struct: Struct) -> Struct:
-    """``struct`` with the padding that a C compiler puts in front of 64-bit fields, unless told to pack."""
+    """``struct`` with the padding that a C compiler puts in front of 64-bit fields, unless told to pack, and fewer contexts."""
     fields: list[Field] = []
     at = 0
-    for field in struct.fields:
+    for declared in struct.fields:
+        field = replace(declared, count=TELEMETRY_CONTEXTS) if declared.name.startswith("preemption_") else declared
         if field.type == "u64" and at % 8:
             fields.append(Field(f"alignment{at}", "u8", 8 - at % 8))
             at += 8 - at % 8

@@ -9,6 +9,7 @@ from typing import Any, Final, TypeVar
 
 from fauxdna.abi import uapi, uapi_next
 from fauxdna.abi._declare import Record, Struct
+from fauxdna.abi.messages_5_24 import TELEMETRY_MINIMUM
 from fauxdna.abi.uapi import ArrayParam, ContextState, InfoParam, PowerMode, Priority, SensorType, StateParam
 from fauxdna.abi.uapi_next import ErrorNumber, NextInfo
 from fauxdna.errors import Unsupported
@@ -29,12 +30,14 @@ def overview(file: AccelFile) -> dict[str, Any]:
 
     Keys: ``node``, ``attributes``, ``driver``, ``firmware`` (``npu``, ``cert``), ``array`` (``columns``, ``rows``),
     ``power_mode``, ``clocks_mhz`` (``mp_npu``, ``h``), ``tops`` (``now``, ``max``), ``power_mw``, ``utilization`` (per cent, by
-    column), ``force_preemption``, ``contexts``, ``processes``, ``last_error``.
+    column), ``force_preemption``, ``contexts``, ``processes``, ``memory_bytes`` (of all processes), ``telemetry`` (as XRT 2.25
+    takes it apart), ``last_error``.
     """
     version = file.version()
     sensors = _told(lambda: _sensors(file))
     resources = _told(lambda: _ask(file, InfoParam.RESOURCE_INFO, uapi.GET_RESOURCE_INFO))
     contexts = _told(lambda: _contexts(file))
+    processes = None if contexts is None else _told(lambda: _processes(file, contexts))
     metadata = _told(lambda: _ask(file, InfoParam.AIE_METADATA, uapi.QUERY_AIE_METADATA))
     return {
         "node": file.name,
@@ -52,7 +55,9 @@ def overview(file: AccelFile) -> dict[str, Any]:
         "utilization": None if sensors is None else sensors[1],
         "force_preemption": _told(lambda: bool(_ask(file, InfoParam.FORCE_PREEMPT, uapi.ATTRIBUTE_STATE).state)),
         "contexts": contexts,
-        "processes": None if contexts is None else _told(lambda: _processes(file, contexts)),
+        "processes": processes,
+        "memory_bytes": None if processes is None else sum(process["bo_bytes"] for process in processes),
+        "telemetry": _told(lambda: _telemetry(file)),
         "last_error": _told(lambda: _last_error(file)),
     }
 
@@ -119,6 +124,11 @@ def _contexts(file: AccelFile) -> list[dict[str, Any]]:
                 "completed": entry.command_completions,
                 "errors": entry.errors,
                 "preemptions": entry.preemptions,
+                "suspensions": entry.suspensions,
+                "migrations": entry.migrations,
+                "gops": entry.gops,
+                "fps": entry.fps,
+                "latency": entry.latency,
             }
         )
     return found
@@ -133,6 +143,26 @@ def _processes(file: AccelFile, contexts: list[dict[str, Any]]) -> list[dict[str
         usage = layout.unpack(data)
         found.append({"pid": pid, "process": name, "bo_bytes": usage.total_usage, "internal_bytes": usage.internal_usage})
     return found
+
+
+def _telemetry(file: AccelFile) -> dict[str, Any]:
+    """Counters of firmware: interrupts, what each of its tasks did, and preemptions by the number that it gave a context."""
+    counters = uapi_next.NEXT_TELEMETRY.unpack(file.get_info(InfoParam.TELEMETRY, TELEMETRY_MINIMUM, bytes(4)))
+
+    def each(name: str) -> tuple[int, ...]:
+        value: object = counters[name]
+        return value if isinstance(value, tuple) else (counters[name],)
+
+    tasks = zip(each("context_starting"), each("scheduler_scheduled"), (0, *each("resource_acquired")), strict=True)
+    return {
+        "interrupts": counters.l1_interrupt,
+        "tasks": [
+            {"started": started, "scheduled": scheduled, "dma": counters.did_dma if index == 0 else 0, "resources": resources}
+            for index, (started, scheduled, resources) in enumerate(tasks)
+        ],
+        "layer_preemptions": list(each("preemption_checkpoint_event_counter")),
+        "frame_preemptions": list(each("preemption_frame_boundary_counter")),
+    }
 
 
 def _last_error(file: AccelFile) -> dict[str, Any] | None:

@@ -106,9 +106,10 @@ class RealFile:
         return Version(reply.version_major, reply.version_minor, reply.version_patchlevel, text)
 
     def attributes(self) -> dict[str, str]:
-        """See :class:`~fauxdna.accel.AccelFile`; those that sysfs has."""
+        """See :class:`~fauxdna.accel.AccelFile`; those that sysfs has. A sandbox's node has no number, but its name."""
         number = os.fstat(self._fd).st_rdev
-        device = Path(f"/sys/dev/char/{os.major(number)}:{os.minor(number)}/device")
+        entry = f"dev/char/{os.major(number)}:{os.minor(number)}" if number else f"class/accel/{Path(self.name).name}"
+        device = Path("/sys", entry, "device")
         names = ("device_type", "vbnv", "fw_version", "vendor", "device", "revision", "class", "sriov_totalvfs", "sriov_numvfs")
         return {name: (device / name).read_text().strip() for name in names if (device / name).is_file()}
 

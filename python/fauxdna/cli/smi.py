@@ -159,7 +159,7 @@ def _show(view: dict[str, Any], printer: Output) -> None:
         used = {process["pid"]: process["bo_bytes"] for process in view["processes"] or []}
         printer.table(
             "Contexts",
-            ("id", "pid", "process", "columns", "state", "sent", "done", "errors", "KiB"),
+            ("id", "pid", "process", "columns", "state", "sent", "done", "errors", "preempted", "KiB"),
             [
                 (
                     item["id"],
@@ -170,6 +170,7 @@ def _show(view: dict[str, Any], printer: Output) -> None:
                     item["submitted"],
                     item["completed"],
                     item["errors"],
+                    item["preemptions"],
                     used.get(item["pid"], 0) // 1024,
                 )
                 for item in view["contexts"]

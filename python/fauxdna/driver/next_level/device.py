@@ -89,7 +89,8 @@ def _telemetry(client: Client, size: int, data: bytes) -> bytes:
     with function.memory.driver_memory(firmware.TELEMETRY_MINIMUM, function.store) as (backing, address):
         function.ask("GET_TELEMETRY", type=kind, buf_addr=address, buf_size=backing.length)
         counters = firmware.TELEMETRY.unpack(os.pread(backing.fd, firmware.TELEMETRY.size, backing.offset))
-    return uapi_next.NEXT_TELEMETRY.pack(**counters).ljust(size, b"\0")
+    fewer = {name: each(counters, name)[: uapi_next.TELEMETRY_CONTEXTS] for name in counters if name.startswith("preemption_")}
+    return uapi_next.NEXT_TELEMETRY.pack(**(dict(counters) | fewer)).ljust(size, b"\0")
 
 
 def _force_preempt(client: Client, _size: int, _data: bytes) -> bytes:
