@@ -54,14 +54,18 @@ class Sandbox:
         machines = {id(machine): machine for machine, _ in self._places}
         completions = next(iter(machines.values())).completions if len(machines) == 1 else None
         try:
-            self._door = Door(listener, files, self, completions=completions)
+            door = Door(listener, files, self, completions=completions)
         except OSError:
             self._service.close()
             for descriptor in self._descriptors:
                 os.close(descriptor)
             raise
-        if completions is not None:
-            self._service.attach(self._door, completions)
+        with self._lock:
+            # A sandbox whose launcher was killed may have ended by now: nobody would take its door away again.
+            if not self._over:
+                self._door = door
+                if completions is not None:
+                    self._service.attach(door, completions)
         self._ready.set()
         # The door has its own: programs must not wait for a door that has ended.
         for descriptor in self._descriptors:

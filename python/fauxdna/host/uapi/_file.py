@@ -48,8 +48,9 @@ class Node:
 
         thread = threading.Thread(target=body, daemon=True, name="ioctl-waits")
         with self._lock:
+            # Only what has started can be joined.
+            thread.start()
             self._threads.add(thread)
-        thread.start()
 
     def close(self) -> None:
         """Every file is closed: waits for what still runs, then lets the node's file go."""

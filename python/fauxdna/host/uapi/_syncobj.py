@@ -12,6 +12,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from fauxdna._core import Interrupts
 from fauxdna.errors import InvalidArgument
 
 
@@ -129,10 +130,14 @@ class SyncobjTable:
 
 
 class Eventfd:
-    """Our descriptor of a program's eventfd; closed with its last reference."""
+    """A program's eventfd; ``fd`` is ours, and let go of with the last reference."""
 
     def __init__(self, fd: int) -> None:
-        self._fd = fd
+        self._interrupts = Interrupts(1)
+        try:
+            self._interrupts.set(0, fd)
+        finally:
+            os.close(fd)
 
     @staticmethod
     def is_one(fd: int) -> bool:
@@ -140,20 +145,5 @@ class Eventfd:
         return os.readlink(f"/proc/self/fd/{fd}") == "anon_inode:[eventfd]"
 
     def signal(self) -> None:
-        """Adds 1. A full counter of a blocking eventfd keeps a thread of its own, and nobody else."""
-        thread = threading.Thread(target=self._write, daemon=True, name="eventfd")
-        thread.start()
-        thread.join(_PATIENCE_S)
-
-    def _write(self) -> None:
-        try:
-            os.eventfd_write(self._fd, 1)
-        except BlockingIOError:
-            # Full: it is readable already.
-            return
-
-    def __del__(self) -> None:
-        os.close(self._fd)
-
-
-_PATIENCE_S = 0.1
+        """Adds 1, as ``eventfd_signal`` of the kernel: a full counter holds nobody up."""
+        self._interrupts.trigger(0)
