@@ -12,6 +12,7 @@ from _kernels import HEADER
 from _xrt import EXAMPLES, Xrt
 
 import fauxdna
+from fauxdna.abi.uapi import HWCTX_ENTRY, ArrayParam, Ioctl, StateParam
 from fauxdna.artifact.elf import parse
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "device"))
@@ -22,7 +23,7 @@ M, K, N = 16, 64, 32
 
 pytestmark = pytest.mark.trixie
 
-RUN = """
+SETUP = """
 import sys, pyxrt
 device = pyxrt.device(0)
 context = pyxrt.hw_context(device, pyxrt.elf(sys.argv[1]))
@@ -34,10 +35,15 @@ for index, name in enumerate(sys.argv[3:]):
     buffer.map()[:] = data
     run.set_arg(index, buffer)
     buffers.append((name, buffer))
-for _ in range(2):
-    run.start()
-    state = run.wait()
-    assert state == pyxrt.ert_cmd_state.ERT_CMD_STATE_COMPLETED, state
+
+def twice():
+    for _ in range(2):
+        run.start()
+        state = run.wait()
+        assert state == pyxrt.ert_cmd_state.ERT_CMD_STATE_COMPLETED, state
+"""
+RUN = f"""{SETUP}
+twice()
 for name, buffer in buffers:
     open(name + ".out", "wb").write(bytes(buffer.map()))
 """
@@ -142,6 +148,33 @@ def test_copies(xrt: Xrt, name: str, columns: int, size: int) -> None:
     given = random(size)
     after = both(xrt, name, elf, [given, np.zeros(size, np.uint8)])
     assert after == [given.tobytes(), given.tobytes()]
+
+
+PREEMPTED = f"""{SETUP}
+import ctypes, fcntl, os, struct
+node = os.open("/dev/accel/accel0", os.O_RDWR)
+entry = ctypes.create_string_buffer({HWCTX_ENTRY.size})
+for forced in (0, 1, 0):
+    state = ctypes.create_string_buffer(struct.pack("<Q", forced))
+    words = struct.pack("<IIQ", {int(StateParam.FORCE_PREEMPT)}, 8, ctypes.addressof(state))
+    fcntl.ioctl(node, {int(Ioctl.SET_STATE)}, words)
+    buffers[1][1].map()[:] = bytes(4096)
+    twice()
+    words = struct.pack("<4IQ", {int(ArrayParam.HW_CONTEXT_ALL)}, {HWCTX_ENTRY.size}, 1, 0, ctypes.addressof(entry))
+    fcntl.ioctl(node, {int(Ioctl.GET_ARRAY)}, words)
+    preemptions, = struct.unpack_from("<Q", entry, {HWCTX_ENTRY.offsets["preemptions"]})
+    print(preemptions, bytes(buffers[1][1].map()) == bytes(buffers[0][1].map()))
+"""
+
+
+def test_a_preempted_copy(xrt: Xrt) -> None:
+    """AMD's assembler adds the pages that save and restore; a program of XRT runs free, preempted, and free again."""
+    text = (EXAMPLES / "control_code" / "preempt.asm").read_text()
+    elf = assembled(xrt, "preempt", described("preempt"), 1, text)
+    given = random(4096)
+    assert both(xrt, "preempt", elf, [given, np.zeros(4096, np.uint8)]) == [given.tobytes()] * 2
+    done = xrt.run("python3", "-c", PREEMPTED, "preempt.elf", "DPU:inst0", "0.bin", "1.bin")
+    assert done.stdout.splitlines() == ["0 True", "2 True", "2 True"]
 
 
 def test_every_example_is_here() -> None:
