@@ -771,6 +771,7 @@ pub mod control_code {
     pub const REMOTE_BARRIER_BASE: u32 = 1;
     pub const REMOTE_BARRIERS: u32 = 64;
     pub const REMOTE_BARRIER_PREEMPT: u32 = 0;
+    pub const REMOTE_BARRIER_POINT: u32 = 65;
     pub const WRITE_ADDRESS_IMMEDIATE: u32 = 1;
     pub const WRITE_VALUE_IMMEDIATE: u32 = 2;
     pub const UC_DMA_QUEUE_DEPTH: u32 = 16;

@@ -91,6 +91,12 @@ impl Core {
         }
     }
 
+    /// Takes over what `old` has counted.
+    pub fn keep_counts(&mut self, old: &Self) {
+        (self.busy, self.macs, self.wide_macs) = (old.busy, old.macs, old.wide_macs);
+        (self.elements, self.instructions) = (old.elements, old.instructions);
+    }
+
     /// Picojoule spent so far.
     pub fn energy(&self) -> f64 {
         energy(self.macs, self.wide_macs, self.elements)

@@ -116,6 +116,20 @@ impl Array {
         self.trace = tracing.then(Vec::new);
     }
 
+    /// Makes everything as new but the time, the counters and the trace.
+    pub fn renew(&mut self) {
+        let mut new = Self::new(self.columns);
+        (new.now, new.processed, new.tokens) = (self.now, self.processed, self.tokens);
+        new.trace = self.trace.take();
+        for (new, old) in new.channels.iter_mut().zip(&self.channels) {
+            (new.busy, new.words, new.tasks, new.bds) = (old.busy, old.words, old.tasks, old.bds);
+        }
+        for (new, old) in new.cores.iter_mut().zip(&self.cores) {
+            new.keep_counts(old);
+        }
+        *self = new;
+    }
+
     /// Starts recording trace events, or stops and forgets them.
     pub fn set_trace(&mut self, on: bool) {
         self.trace = on.then(Vec::new);

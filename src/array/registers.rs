@@ -308,6 +308,10 @@ impl Fabric for Array {
         Some(self.tokens)
     }
 
+    fn hand_over(&mut self) {
+        self.renew();
+    }
+
     fn blocked(&self) -> String {
         Array::blocked(self).join("; ")
     }

@@ -50,6 +50,8 @@ pub trait Fabric {
     fn tokens_arrived(&self) -> Option<u64> {
         None
     }
+    /// Another context has had the fabric meanwhile: nothing is as it was.
+    fn hand_over(&mut self) {}
     /// What the fabric's stalled parts wait for, one short phrase each; goes into the message of a timeout.
     fn blocked(&self) -> String {
         String::new()

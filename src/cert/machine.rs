@@ -4,11 +4,11 @@ use super::debug::DebugBuffers;
 use super::fabric::{ArrayFault, Cycles, Fabric, RegisterFault};
 use super::job::JobRef;
 use super::log::{Log, LogEntry};
-use super::processor::{Preempt, Stop, Surroundings};
+use super::processor::{Preempt, Stop, Surroundings, preempt_phase};
 use super::trace::{Trace, TraceEntry};
 use super::uc::Uc;
 use super::{ContextFault, ExecBuf, UcStatistics};
-use crate::abi::control_code::{REMOTE_BARRIER_PREEMPT, START_QUEUE_MAX, UC_PER_COLUMN};
+use crate::abi::control_code::{REMOTE_BARRIER_POINT, REMOTE_BARRIER_PREEMPT, START_QUEUE_MAX, UC_PER_COLUMN};
 use crate::abi::host_queue::context_error;
 use crate::abi::timing::{HCLK_MHZ, POLL_TIMEOUT_CYCLES};
 use crate::abi::uc_log::{file, text};
@@ -280,6 +280,12 @@ impl<F: Fabric> Machine<F> {
                 self.ucs
                     .iter()
                     .all(|uc| !uc.running || matches!(uc.processor.preempt, Preempt::None | Preempt::Barrier))
+            } else if u32::from(id) == REMOTE_BARRIER_POINT {
+                let here = |index| {
+                    let mut there = waiting.iter();
+                    there.any(|&(uc, _, other, phase)| (uc, other, phase) == (index, id, mask))
+                };
+                (0..self.ucs.len()).all(|index| self.ucs[index].idle() || here(index))
             } else {
                 let count = self.ucs.len();
                 if mask.checked_shr(count as u32).unwrap_or(0) != 0 {
@@ -294,6 +300,9 @@ impl<F: Fabric> Machine<F> {
                 there.fold(0, |present, &(uc, _, _, _)| present | 1 << uc) == mask
             };
             if open {
+                if u32::from(id) == REMOTE_BARRIER_POINT {
+                    self.pass_point(mask as u8, waiting.iter().map(|&(uc, ..)| uc));
+                }
                 for &(uc, job, other, _) in &waiting {
                     if other == id {
                         self.ucs[uc].leave_barrier(job, at);
@@ -304,6 +313,18 @@ impl<F: Fabric> Machine<F> {
             }
         }
         Ok(())
+    }
+
+    /// All micro-controllers are at one point of a PREEMPT: one that has to save has all of them save; when they have, the array is
+    /// as another context leaves it.
+    fn pass_point(&mut self, phase: u8, ucs: impl Iterator<Item = usize> + Clone) {
+        match phase {
+            preempt_phase::BEGUN if ucs.clone().any(|uc| self.ucs[uc].processor.preempt == Preempt::Requested) => {
+                ucs.for_each(|uc| self.ucs[uc].processor.preempt = Preempt::Requested);
+            }
+            preempt_phase::SAVED => self.fabric.hand_over(),
+            _ => {}
+        }
     }
 
     fn array_fault(&self, fault: ArrayFault) -> ContextFault {

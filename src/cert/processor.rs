@@ -103,6 +103,18 @@ pub(crate) enum Preempt {
     Barrier,
 }
 
+/// How far a PREEMPT is ([`Job::phase`]): at three points it waits until all micro-controllers have come there.
+pub(crate) mod preempt_phase {
+    pub const BEGUN: u8 = 0;
+    pub const ALL_BEGUN: u8 = 1;
+    /// While the save pages run, and then.
+    pub const SAVED: u8 = 2;
+    pub const ALL_SAVED: u8 = 3;
+    /// While the restore pages run, and then.
+    pub const RESTORED: u8 = 4;
+    pub const ALL_RESTORED: u8 = 5;
+}
+
 /// What lies around a micro-controller while it works.
 pub(crate) struct Surroundings<'a, F: Fabric> {
     pub fabric: &'a mut F,
@@ -424,17 +436,23 @@ impl Processor {
                     })
                 };
                 match job.phase {
-                    0 if self.preempt == Preempt::Requested => {
-                        job.phase = 1;
+                    preempt_phase::BEGUN | preempt_phase::SAVED | preempt_phase::RESTORED => {
+                        return Ok(Step::Block(Wait::RemoteBarrier {
+                            id: form::REMOTE_BARRIER_POINT as u8,
+                            mask: u32::from(job.phase),
+                        }));
+                    }
+                    preempt_phase::ALL_BEGUN if self.preempt == Preempt::Requested => {
+                        job.phase = preempt_phase::SAVED;
                         around.log.note(started, self.index, (file::DPU_CONTROL, text::SAVE), &[]);
                         return nest(form::preempt::SAVE_PAGE.get(words));
                     }
-                    1 => {
-                        job.phase = 2;
+                    preempt_phase::ALL_SAVED => {
+                        job.phase = preempt_phase::RESTORED;
                         around.log.note(started, self.index, (file::DPU_CONTROL, text::RESTORE), &[]);
                         return nest(form::preempt::RESTORE_PAGE.get(words));
                     }
-                    2 => {
+                    preempt_phase::ALL_RESTORED => {
                         self.preempt = Preempt::Restored;
                         self.statistics.preemptions += 1;
                     }

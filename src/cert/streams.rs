@@ -105,12 +105,7 @@ impl Uc {
                     if job.phase == 0 {
                         job.advance(u32::from(SIZES[stream.page.instruction(job.pc)[0] as u8 as usize]));
                     }
-                    let restored = job.phase == 2 && self.exclusive == Some(parent);
                     self.processor.wake(job, parent, 0);
-                    if restored {
-                        self.exclusive = None;
-                        self.processor.ready.append(&mut self.held);
-                    }
                 }
             }
         }

@@ -61,6 +61,11 @@ impl Uc {
         self.processor.statistics = statistics;
     }
 
+    /// Whether it has nothing to do, now or when its present work has ended.
+    pub fn idle(&self) -> bool {
+        !self.running && self.pending.is_empty()
+    }
+
     /// When this micro-controller next does something by itself; [`Cycles::MAX`] if never.
     #[inline]
     pub fn next(&self) -> Cycles {

@@ -2,11 +2,11 @@
 
 use super::ContextFault;
 use super::fabric::{Cycles, Fabric};
-use super::job::{Gate, JobRef, State, Wait};
+use super::job::{Gate, Job, JobRef, State, Wait};
 use super::page::describe;
-use super::processor::{Preempt, Stop};
+use super::processor::{Preempt, Stop, preempt_phase};
 use super::uc::Uc;
-use crate::abi::control_code::SIZES;
+use crate::abi::control_code::{SIZES, opcode};
 use crate::abi::host_queue::context_error;
 use crate::abi::timing::POLL_CYCLES;
 
@@ -108,13 +108,22 @@ impl Uc {
             return;
         };
         let job = &mut stream.jobs[reference.job];
+        let code = stream.page.instruction(job.pc)[0] as u8;
         if self.processor.preempt == Preempt::Barrier && job.gate == Gate::Conditional {
             self.processor.preempt = Preempt::None;
+        } else if u32::from(code) == opcode::PREEMPT {
+            job.phase += 1;
+            job.blocked_at = Job::NEVER;
         } else {
-            job.advance(u32::from(SIZES[stream.page.instruction(job.pc)[0] as u8 as usize]));
+            job.advance(u32::from(SIZES[code as usize]));
         }
+        let restored = job.phase == preempt_phase::ALL_RESTORED && self.exclusive == Some(reference);
         // A conditional job runs its END_JOB once more, now for good.
         self.processor.wake(job, reference, at);
+        if restored {
+            self.exclusive = None;
+            self.processor.ready.append(&mut self.held);
+        }
     }
 
     /// What each blocked job waits for.

@@ -155,6 +155,7 @@ def _edit(page: int, old: tuple[int, ...], new: tuple[int, ...]) -> Callable[[by
 WRONG = {
     # Addresses and lengths of mem tile BDs.
     "the second half saves the first": _edit(SAVE, (0x00860000, 0x60000), (0x00800000, 0x60000)),
+    "a quarter is restored elsewhere": _edit(RESTORE, (0x00830000, 0x30000), (0x00890000, 0x30000)),
 }
 STUCK = {
     "the PDI is not loaded again": _edit(RESTORE, (int(Opcode.LOAD_LAST_PDI),), (int(Opcode.NOP),)),

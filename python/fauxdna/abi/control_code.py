@@ -29,6 +29,8 @@ REMOTE_BARRIER_BASE: Final = 1
 REMOTE_BARRIERS: Final = 64
 REMOTE_BARRIER_PREEMPT: Final = 0
 """Chosen: the id of the barrier that ends a conditional job; no program can name it."""
+REMOTE_BARRIER_POINT: Final = REMOTE_BARRIER_BASE + REMOTE_BARRIERS
+"""Chosen: the id of the barriers within PREEMPT; no program can name it."""
 WRITE_ADDRESS_IMMEDIATE: Final = 1 << 0
 """WRITE_32_D's flag: the address is immediate, else a register's number."""
 WRITE_VALUE_IMMEDIATE: Final = 1 << 1

@@ -237,8 +237,43 @@ fn a_job_that_preempts_saves_after_those_before_it() {
 fn no_other_job_runs_between_save_and_restore() {
     assert_eq!(
         preempted(&[&[0x16], &PREEMPT, &write(0, 3)], true),
-        [0x5a, 0x5b, 0xe5, 3, 4, 1, 2]
+        // Job 4 runs while job 3 looks whether other micro-controllers come to the point.
+        [4, 0x5a, 0x5b, 0xe5, 3, 1, 2]
     );
+}
+
+#[test]
+fn micro_controllers_meet_at_preemption_points() {
+    let code = |own: u32, before: &[&[u32]]| {
+        let point = job(START, 1, &[&[0x0005_0019, 2 | 3 << 16], &write(0, own + 1)]);
+        let save = job(START, 0, &[&[0x1d, own], &write(0, own + 0xa)]);
+        [
+            page(0, true, &[job(START, 0, before)], &[]),
+            page(1, false, &[point], &[]),
+            page(2, false, &[save], &[]),
+            simple(3, false, own + 0xe),
+        ]
+        .concat()
+    };
+    // The one sleeps before its point, and longer than the other in its save page.
+    let host = Host::new([code(0x10, &[]), code(0x20, &[&[0x1d, 20], &write(0, 0x20)])].concat());
+    let values = |requested: bool| {
+        let mut machine = Machine::new(Fake::default(), 2);
+        for (index, uc) in [0, 2].into_iter().enumerate() {
+            let code = Host::BASE + index as u64 * 4 * 8192;
+            machine.start(uc, ExecBuf { code, ..EXEC }).expect("it exists");
+        }
+        // That one is asked is enough.
+        if requested {
+            machine.set_preempt(2);
+        }
+        assert_eq!(finish(&mut machine, &host), Progress::Done);
+        let mut values: Vec<u32> = machine.fabric().values().iter().map(|write| write.1).collect();
+        values[1..].chunks_mut(2).for_each(<[u32]>::sort_unstable);
+        (values, machine.fabric().handed_over.clone())
+    };
+    assert_eq!(values(false), (vec![0x20, 0x11, 0x21], vec![]));
+    assert_eq!(values(true), (vec![0x20, 0x1a, 0x2a, 0x1e, 0x2e, 0x11, 0x21], vec![3]));
 }
 
 #[test]

@@ -29,6 +29,8 @@ pub struct Fake {
     pub registers: BTreeMap<u32, u32>,
     pub writes: Vec<(Cycles, u32, u32)>,
     pub reads: u64,
+    /// How many writes there were each time it was handed over.
+    pub handed_over: Vec<usize>,
     pub lock: u32,
     tokens: Vec<Cycles>,
     arrived: u64,
@@ -97,6 +99,10 @@ impl Fabric for Fake {
             *word = self.read(at, address.wrapping_add(4 * index as u32))?;
         }
         Ok(())
+    }
+
+    fn hand_over(&mut self) {
+        self.handed_over.push(self.writes.len());
     }
 
     fn take_tokens(&mut self, tile: u16, actor: u8, count: u32) -> Option<Cycles> {
