@@ -51,7 +51,16 @@ def works(host: Machine) -> bool:
     return word == 4
 
 
-@pytest.mark.parametrize("text", ["mailbox-silent", "lost-interrupt:vector=3,every=2", "context-error:every=10,reason=4"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "mailbox-silent",
+        "message-refused:on=pf,after=3",
+        "lost-interrupt:vector=3,every=2",
+        "context-error:every=10,reason=4",
+        "stale-queue:read=7,write=9",
+    ],
+)
 def test_a_fault_is_written_as_it_is_read(text: str) -> None:
     assert str(Fault.parse(text)) == text
 
@@ -66,6 +75,7 @@ def test_a_fault_is_written_as_it_is_read(text: str) -> None:
         ("lost-interrupt:every=often", "1 to"),
         ("mailbox-silent:on=die", "all, pf, vf"),
         ("firmware-tampered:image=gpu", "npu, cert"),
+        ("stale-queue:read=-1", "0 to 18446744073709551615"),
     ],
 )
 def test_what_is_no_fault_is_refused_with_a_remedy(text: str, remedy: str) -> None:
@@ -104,6 +114,43 @@ def test_a_silent_mailbox_times_out_and_a_fresh_probe_works(die: LocalDie) -> No
     vf.management.call("AIE_TILE_INFO")
     vf.close()
     pf.close()
+
+
+def test_a_refused_message_is_not_worked_and_the_next_one_may_be(die: LocalDie) -> None:
+    pf = probe(die.open(PF), PF, image)
+    assert isinstance(pf, Pf)
+    die.inject(Fault.parse("message-refused:opcode=0x20001,after=1"))
+    for count, refused in ((2, False), (1, True)):
+        if refused:
+            with pytest.raises(MessageRefused, match="CREATE_VFS") as error:
+                pf.sriov_configure(count)
+            # As Linux 7.2 aie_send_mgmt_msg_wait for a status that is not SUCCESS.
+            assert (error.value.errno, error.value.status) == (errno.EINVAL, 1)
+            assert die.functions() == (PF,)
+        else:
+            pf.sriov_configure(count)
+            assert len(die.functions()) == 1 + count
+            pf.sriov_configure(0)
+    die.inject()
+    pf.sriov_configure(1)
+    pf.close()
+
+
+@pytest.mark.parametrize(("write", "done"), [(0, False), (1, True)])
+def test_a_stale_queue_says_what_was_never_submitted(host: Machine, die: LocalDie, write: int, done: bool) -> None:
+    """Linux 7.2 get_read_index takes no read_index beyond write_index; one within says that the packets before are done."""
+    die.inject(Fault.parse(f"stale-queue:write={write}"))
+    with host.open() as file:
+        queue = HandMadeQueue(file, padded=False)
+        assert queue.read_index == 1
+        if done:
+            file.wait_cmd(queue.handle, 0, PATIENCE_MS)
+        else:
+            with pytest.raises(DeviceTimeout):
+                file.wait_cmd(queue.handle, 0, 20)
+        queue.close()
+    die.inject()
+    assert works(host)
 
 
 def test_slow_firmware_is_waited_for_and_others_do_not_wait(die: LocalDie) -> None:

@@ -86,7 +86,7 @@ class Die:
             for function in self.functions().values():
                 self._spoil(function)
             if self.firmware is not None:
-                self.firmware.state.fail_packets(*self._faults.failing_packets())
+                self._spoil_firmware(self.firmware)
             for fault in self._faults.faults:
                 self.pf.log.warning(f"fault {fault} is injected")
 
@@ -144,7 +144,7 @@ class Die:
 
     def _start_firmware(self, npu: Image, cert: Image) -> None:
         self.firmware = ManagementFirmware(npu, cert, self.pf, self.engine, self.power, self.columns, self.log)
-        self.firmware.state.fail_packets(*self._faults.failing_packets())
+        self._spoil_firmware(self.firmware)
         for vf in self.vfs:
             self.firmware.vf_appeared(vf)
 
@@ -159,6 +159,11 @@ class Die:
         function.mailbox.faults = self._faults.mailbox(is_pf=is_pf)
         for vector, every in self._faults.lost_interrupts(is_pf=is_pf).items():
             function.interrupts.lose(vector, every)
+
+    def _spoil_firmware(self, firmware: ManagementFirmware) -> None:
+        """Gives firmware the faults of contexts."""
+        firmware.state.fail_packets(*self._faults.failing_packets())
+        firmware.state.stale_queue = self._faults.stale_queue()
 
     def _power_off(self) -> None:
         """Without power, firmware and its images are gone."""

@@ -27,8 +27,10 @@ class FaultKind(StrEnum):
     FIRMWARE_TAMPERED = "firmware-tampered"
     MAILBOX_SILENT = "mailbox-silent"
     MAILBOX_SLOW = "mailbox-slow"
+    MESSAGE_REFUSED = "message-refused"
     LOST_INTERRUPT = "lost-interrupt"
     CONTEXT_ERROR = "context-error"
+    STALE_QUEUE = "stale-queue"
 
 
 _ON: Final = ("all", "pf", "vf")
@@ -36,8 +38,10 @@ _PARAMETERS: Final[Mapping[FaultKind, Mapping[str, int | str]]] = {
     FaultKind.FIRMWARE_TAMPERED: {"image": "npu"},
     FaultKind.MAILBOX_SILENT: {"on": "all", "opcode": ANY, "after": 0},
     FaultKind.MAILBOX_SLOW: {"on": "all", "opcode": ANY, "ms": 1000},
+    FaultKind.MESSAGE_REFUSED: {"on": "all", "opcode": ANY, "after": 0},
     FaultKind.LOST_INTERRUPT: {"on": "all", "vector": ANY, "every": 1},
     FaultKind.CONTEXT_ERROR: {"every": 1, "reason": int(ContextError.INVALID_OPCODE)},
+    FaultKind.STALE_QUEUE: {"read": 1, "write": 0},
 }
 """Parameters of each kind with their defaults."""
 _CHOICES: Final = {"on": _ON, "image": tuple(kind.name.lower() for kind in FirmwareKind)}
@@ -48,6 +52,8 @@ _LIMITS: Final = {
     "vector": (0, bars.MSIX_VECTORS - 1),
     "every": (1, 1 << 32),
     "reason": (0, max(ContextError)),
+    "read": (0, (1 << 64) - 1),
+    "write": (0, (1 << 64) - 1),
 }
 
 
@@ -129,9 +135,9 @@ class Faults:
 
     def mailbox(self, *, is_pf: bool) -> MailboxFaults | None:
         """What is wrong with a function's mailbox, if anything."""
-        silent = [fault for fault in self.of(FaultKind.MAILBOX_SILENT) if fault.hits(is_pf=is_pf)]
-        slow = [fault for fault in self.of(FaultKind.MAILBOX_SLOW) if fault.hits(is_pf=is_pf)]
-        return MailboxFaults(silent, slow, self._lock) if silent or slow else None
+        kinds = (FaultKind.MAILBOX_SILENT, FaultKind.MAILBOX_SLOW, FaultKind.MESSAGE_REFUSED)
+        silent, slow, refused = ([fault for fault in self.of(kind) if fault.hits(is_pf=is_pf)] for kind in kinds)
+        return MailboxFaults(silent, slow, refused, self._lock) if silent or slow or refused else None
 
     def lost_interrupts(self, *, is_pf: bool) -> dict[int, int]:
         """Every how many interrupts of a vector one is lost (0: none), for all vectors."""
@@ -148,24 +154,45 @@ class Faults:
             return fault.number("every"), fault.number("reason")
         return 0, 0
 
+    def stale_queue(self) -> tuple[int, int] | None:
+        """read_index and write_index that a new context's queue header gets, if any."""
+        for fault in self.of(FaultKind.STALE_QUEUE):
+            return fault.number("read"), fault.number("write")
+        return None
+
+
+@dataclass
+class _Later:
+    """Hits messages of an opcode after so many of them."""
+
+    opcode: int
+    after: int
+    seen: int = 0
+
+    def hits(self, opcode: int) -> bool:
+        """A message came: whether it is hit."""
+        if self.opcode not in (ANY, opcode):
+            return False
+        self.seen += 1
+        return self.seen > self.after
+
 
 class MailboxFaults:
     """What is wrong with one mailbox."""
 
-    def __init__(self, silent: list[Fault], slow: list[Fault], lock: threading.RLock) -> None:
-        self._silent = [(fault.number("opcode"), fault.number("after")) for fault in silent]
+    def __init__(self, silent: list[Fault], slow: list[Fault], refused: list[Fault], lock: threading.RLock) -> None:
+        self._silent = [_Later(fault.number("opcode"), fault.number("after")) for fault in silent]
         self._slow = [(fault.number("opcode"), fault.number("ms") / 1000) for fault in slow]
+        self._refused = [_Later(fault.number("opcode"), fault.number("after")) for fault in refused]
         self._lock = lock
-        self._seen = [0] * len(silent)
 
     def swallows(self, opcode: int) -> bool:
         """Whether a message is taken and never worked, as by firmware that hangs."""
-        hit = False
-        for index, (wanted, after) in enumerate(self._silent):
-            if wanted in (ANY, opcode):
-                self._seen[index] += 1
-                hit |= self._seen[index] > after
-        return hit
+        return max((fault.hits(opcode) for fault in self._silent), default=False)
+
+    def refuses(self, opcode: int) -> bool:
+        """Whether a message is answered with an error instead of being worked."""
+        return max((fault.hits(opcode) for fault in self._refused), default=False)
 
     def delay(self, opcode: int) -> float:
         """Seconds that an answer takes."""

@@ -7,6 +7,7 @@ from typing import Final
 
 from fauxdna.abi import bars
 from fauxdna.abi.firmware_ring import EventId
+from fauxdna.abi.host_queue import HEADER_UNPADDED
 from fauxdna.abi.messages import (
     PASID_MASK,
     PASID_NONE,
@@ -65,10 +66,13 @@ def create_hw_context(request: Request) -> bytes:
     doorbell = bars.DOORBELLS + slot * bars.PAGE_SIZE
     vector = bars.CONTEXT_VECTORS[slot % len(bars.CONTEXT_VECTORS)]
     vf.function.sram.write(doorbell, _CLEAR_PAGE)
+    queue = fields.queue_address_high << 32 | fields.queue_address_low
     try:
+        if firmware.stale_queue is not None:
+            _make_stale(request, queue, *firmware.stale_queue)
         handle = firmware.engine.create_context(
             vf.function.space,
-            queue_address=fields.queue_address_high << 32 | fields.queue_address_low,
+            queue_address=queue,
             column=column,
             columns=columns,
             doorbell_fd=vf.function.sram.fd,
@@ -133,6 +137,13 @@ def context_of(request: Request, identifier: int) -> Context:
         known = ", ".join(map(str, request.sender.contexts))
         raise Refusal(f"context {identifier} does not exist; the VF has {known}")
     return context
+
+
+def _make_stale(request: Request, queue: int, read: int, write: int) -> None:
+    """Writes a queue's indices where Linux 7.2 looks for them, as if the memory had been another queue's."""
+    request.function.write_memory(queue + HEADER_UNPADDED.offsets["read_index"], read.to_bytes(8, "little"))
+    request.function.write_memory(queue + HEADER_UNPADDED.offsets["write_index"], write.to_bytes(8, "little"))
+    request.log.warning(f"the new context's read_index is {read}, its write_index {write}: stale-queue")
 
 
 def _partition(vf: VfState, identifier: int) -> Partition:

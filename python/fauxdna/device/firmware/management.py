@@ -141,6 +141,8 @@ class ManagementFirmware:
             return STATUS_RESPONSE.pack(status=Status.NOTSUPP)
         try:
             _check_legal(message, state, payload)
+            if function.mailbox.faults is not None and function.mailbox.faults.refuses(opcode):
+                raise Refusal("message-refused")
             response = HANDLERS[message.name](Request(self.state, vf, function, log, message, payload))
         except Refusal as refusal:
             log.warning(f"{message.name} refused: {refusal}")

@@ -144,6 +144,8 @@ class FirmwareState:
     contexts_made: int = 0
     failing: tuple[int, int] = (0, 0)
     """Every how many packets one fails, and why; see :meth:`fail_packets`."""
+    stale_queue: tuple[int, int] | None = None
+    """read_index and write_index that a new context's queue header gets; ``None``: it is left as the host wrote it."""
     counters: Counters = field(default_factory=Counters)
     """Of the PF."""
     config: dict[RuntimeConfig, int] = field(default_factory=dict)
