@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import time
+from collections.abc import Sequence
 from typing import Final
 
-from .bench import PF, VFS, Bench, CheckFailed
+from .bench import DRIVER, PF, VFS, Bench, CheckFailed
 from .held import Held
 
 CONTEXT_CYCLES: Final = 1000
@@ -14,20 +16,54 @@ WAIT_MS: Final = 2000
 """Far more than a packet takes."""
 VF_WAIT_S: Final = 0.1
 """What Linux waits after VF Enable (``sriov_enable``, ``drivers/pci/iov.c``)."""
-_NODES: Final = "for f in /sys/class/accel/accel*/device; do echo $(basename $(readlink $f)) $(cat $f/device_type); done"
+PF_REFUSALS: Final = 2
+VF_REFUSALS: Final = 19
+"""Calls of ``fauxdna-probe refusals`` on a node."""
+VAIN_MS: Final = 50
+ENDLESS_SECONDS: Final = 20.0
+"""After that a call that was to take 50 ms counts as one that never ends."""
+TIMED_OUT: Final = 143
+"""Exit status of busybox's timeout for what it had to end (SIGTERM)."""
+_NODES: Final = (
+    f"for f in {DRIVER}/0000:*; do if [ -e $f/accel ]; then read -r kind < $f/device_type; echo ${{f##*/}} $kind; fi; done"
+)
+"""Without a process of its own: it runs after each of a hundred cycles."""
 
 
 def probe(bench: Bench) -> None:
     """The driver binds to the PF (device_type 2) and to the VFs that it creates (1)."""
+    _nodes(bench, VFS)
+
+
+def _nodes(bench: Bench, vfs: Sequence[str]) -> None:
     nodes = bench.do(_NODES).splitlines()
-    expected = [f"{PF} 2", *(f"{vf} 1" for vf in VFS)]
+    expected = [f"{PF} 2", *(f"{vf} 1" for vf in vfs)]
     if nodes != expected:
         raise CheckFailed(f"nodes are {nodes}, not {expected}")
 
 
 def refusals(bench: Bench) -> None:
-    """Calls that must be refused give the errno that the driver's source gives them."""
-    bench.do("fauxdna-probe refusals")
+    """40 calls that must be refused give the errno that the driver's source gives them."""
+    done = bench.try_("fauxdna-probe refusals")
+    wrong = wrong_refusals(done.stdout)
+    if wrong or done.status:
+        raise CheckFailed(f"{wrong or done.stderr.strip()}\n{done.stdout}{done.stderr}")
+
+
+def wrong_refusals(text: str) -> str:
+    """What is wrong with the calls that the probe made, a line each; "" if nothing."""
+    function, calls, wrong = "?", 0, []
+    for line in text.splitlines():
+        if line.startswith("0000:"):
+            function = line.partition(" ")[0]
+            continue
+        calls += 1
+        if ", not " in line:
+            wrong.append(f"{function}: {line}")
+    expected = PF_REFUSALS + VF_REFUSALS * len(VFS)
+    if calls != expected:
+        wrong.append(f"{calls} calls were made, not {expected}")
+    return "\n".join(wrong)
 
 
 def contexts(bench: Bench) -> dict[str, float]:
@@ -65,21 +101,51 @@ def wait(bench: Bench) -> dict[str, float]:
 
 
 def wait_timeout(bench: Bench) -> None:
-    """WAIT_CMD for a packet that nobody submitted ends with ETIME."""
-    bench.expect("fauxdna-probe wait 1000 50", "ETIME")
+    """WAIT_CMD for a packet that nobody submitted, the next one and a far one, ends with ETIME, and when its time is over."""
+    for sequence in (0, 1000):
+        done = bench.try_(f"timeout {ENDLESS_SECONDS:g} fauxdna-probe wait {sequence} {VAIN_MS}")
+        if wrong := wrong_wait(done.status, done.stdout, sequence):
+            raise CheckFailed(f"{wrong}\n{done.stdout}{done.stderr}")
+
+
+def wrong_wait(status: int, text: str, sequence: int) -> str:
+    """What is wrong with how such a WAIT_CMD ended; "" if nothing."""
+    call = f"WAIT_CMD of packet {sequence}, which nobody submitted,"
+    if status == TIMED_OUT:
+        return f"{call} did not end in {ENDLESS_SECONDS:g} s: its time was {VAIN_MS} ms"
+    found = re.fullmatch(r"(\w+) after ([0-9.]+) ms\n", text)
+    if status or not found:
+        return f"{call} could not be asked for: status {status}"
+    if found[1] != "ETIME":
+        return f"{call} ended with {found[1]}, not ETIME"
+    # Not to the millisecond: a kernel's jiffies have up to 10.
+    if float(found[2]) < VAIN_MS / 2:
+        return f"{call} ended after {found[2]} ms: its time was {VAIN_MS} ms"
+    return ""
 
 
 def vf_cycles(bench: Bench) -> dict[str, float]:
-    """VFs are destroyed and created a hundred times, and compute afterwards; the device holds no more than before."""
+    """VFs are destroyed and created a hundred times, and compute afterwards; the device holds no more than before.
+
+    Each time they are gone, and each time they are back with a node.
+    """
     round_trip = min(_seconds(bench, "true") for _ in range(3))
-    times, held = [], Held.now()
-    for _ in range(VF_CYCLES // bench.divisor):
+    for vf in VFS:
+        bench.works(vf)
+    times, held, maps = [], Held.now(), bench.server.dma_maps
+    for _ in range(max(1, VF_CYCLES // bench.divisor)):
         bench.set_vfs(0)
-        times.append(_seconds(bench, f"echo 2 > /sys/bus/pci/devices/{PF}/sriov_numvfs") - round_trip)
+        _nodes(bench, [])
+        began = time.monotonic()
+        bench.set_vfs(len(VFS))
+        times.append(time.monotonic() - began - round_trip)
+        _nodes(bench, VFS)
     for vf in VFS:
         bench.works(vf)
     if len(bench.server.clients) != 1 + len(VFS):
         raise CheckFailed(f"the server's clients are {bench.server.clients}")
+    if bench.server.dma_maps > maps:
+        raise CheckFailed(f"{bench.server.dma_maps} DMA mappings exist, {maps} did before")
     _no_more(held)
     median = sorted(times)[len(times) // 2]
     return {"vfs_create_ms": median * 1e3, "vf_ms": (median - VF_WAIT_S) / len(VFS) * 1e3}

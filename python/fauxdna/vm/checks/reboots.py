@@ -12,7 +12,7 @@ from fauxdna.errors import FauxdnaError
 from ..devices import Devices
 from ..machine import Machine, Settings, folder_for_sockets
 from ..packages import Progress
-from .bench import VFS, Bench, CheckFailed
+from .bench import KERNEL_COMPLAINTS, VFS, Bench, CheckFailed, complaints, from_the_driver_on
 from .held import Held
 from .report import Case
 
@@ -25,13 +25,14 @@ QUICK_BOOTS_OF_A_QEMU: Final = 2
 def reboots(settings: Settings, progress: Progress, *, quick: bool = False) -> Case:
     """Guests come up, compute and reboot, every few boots in a new QEMU since the last one was killed, on one server.
 
-    In each boot no more descriptors, threads and mappings are held than in the first one, and after each QEMU's end no more than
-    after the first one's; then no DMA mapping is left.
+    In each boot the driver finds its functions, neither it nor the kernel complains, and no more descriptors, threads and
+    mappings are held than in the first one; after each QEMU's end no more than after the first one's, and no DMA mapping is left.
     """
     boots, life = (QUICK_BOOTS, QUICK_BOOTS_OF_A_QEMU) if quick else (BOOTS, BOOTS_OF_A_QEMU)
     case = Case("reboots")
     began = time.monotonic()
     settings = replace(settings, reboots=True)
+    where, complaint = "before the first boot", ""
     running: list[Held] = []
     ended: list[Held] = []
     try:
@@ -42,17 +43,27 @@ def reboots(settings: Settings, progress: Progress, *, quick: bool = False) -> C
                 with Machine(settings, devices=devices) as machine:
                     bench = Bench(machine)
                     for number in range(first, min(first + life, boots)):
+                        where = f"boot {number + 1}"
                         progress(f"boot {number + 1} of {boots} on one server")
                         if number > first:
                             machine.reboot()
+                        if machine.booted.problems:
+                            raise CheckFailed("; ".join(machine.booted.problems))
                         for vf in VFS:
                             bench.works(vf)
-                        _same(running, f"in boot {number + 1}")
+                        log = bench.log()
+                        case.evidence += [line for line in log if "amdxdna" in line or KERNEL_COMPLAINTS.search(line)]
+                        if bad := complaints(from_the_driver_on(log), of_driver=True):
+                            # Boots go on: what is left of them is to be seen all the same.
+                            complaint = complaint or f"{where}: {bad}"
+                        _same(running)
+                    where = f"after boot {number + 1}, the last of its QEMU"
                     machine.kill()
                     bench.let_go()
-                _same(ended, f"after the QEMU of boot {first + 1}")
+                _same(ended)
     except (CheckFailed, FauxdnaError) as error:
-        case.failure = f"boot {len(running) + 1}: {error}"
+        case.failure = f"{where}: {error}"
+    case.failure = case.failure or complaint
     if ended:
         case.figures = {
             "boots": len(running),
@@ -65,8 +76,8 @@ def reboots(settings: Settings, progress: Progress, *, quick: bool = False) -> C
     return case
 
 
-def _same(seen: list[Held], when: str) -> None:
+def _same(seen: list[Held]) -> None:
     growth = seen[0].growth() if seen else ""
     if growth:
-        raise CheckFailed(f"{when} {growth}")
+        raise CheckFailed(growth)
     seen.append(Held.now())

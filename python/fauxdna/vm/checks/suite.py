@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import itertools
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Final
 
@@ -13,14 +12,10 @@ from fauxdna.errors import FauxdnaError
 from ..machine import Machine, Settings
 from ..packages import Progress
 from . import driver, failing
-from .bench import DRIVER_COMPLAINTS, KERNEL_COMPLAINTS, VFS, Bench, CheckFailed
+from .bench import KERNEL_COMPLAINTS, LOG_SIZE, VFS, Bench, CheckFailed, complaints, from_the_driver_on
 from .reboots import reboots
 from .report import Case, Report
 
-LOG_SIZE: Final = "log_buf_len=4M"
-"""No line of a check is overwritten before it is read."""
-REPORT_LINES: Final = 80
-"""Of the log, from a complaint on: enough for what lockdep says of locks and stack."""
 Check = Callable[[Bench], Mapping[str, float] | None]
 
 ON_GOOD_DEVICE: Final[tuple[Check, ...]] = (
@@ -73,7 +68,7 @@ def run_checks(settings: Settings, progress: Progress, *, quick: bool = False) -
         boot.figures = {f"{name}_s": seconds for name, (seconds, _) in phases.phases.items()}
         log = bench.next_log()
         boot.evidence = [line for line in log if "amdxdna" in line]
-        bad = _complaints(itertools.dropwhile(lambda line: "amdxdna" not in line, log))
+        bad = complaints(from_the_driver_on(log))
         if bad and not boot.failure:
             boot.failure = bad
         report.kernel = bench.do("uname -r").strip()
@@ -104,18 +99,9 @@ def _run(check: Check, bench: Bench, case: Case) -> None:
         case.figures = dict(check(bench) or {})
     except CheckFailed as failed:
         case.failure = str(failed)
+        bench.restore()
     bench.inject()
     case.seconds = time.monotonic() - began
     log = bench.next_log()
     case.evidence = [line for line in log if "amdxdna" in line or KERNEL_COMPLAINTS.search(line)]
-    case.failure = case.failure or _complaints(log, of_driver=check in ON_GOOD_DEVICE)
-
-
-def _complaints(log: Iterable[str], *, of_driver: bool = False) -> str:
-    """What is wrong with a log; "" if nothing."""
-    patterns = (KERNEL_COMPLAINTS, *([DRIVER_COMPLAINTS] if of_driver else []))
-    lines, bad = list(log), list[str]()
-    first = next((at for at, line in enumerate(lines) if any(pattern.search(line) for pattern in patterns)), None)
-    if first is not None:
-        bad = ["the kernel's log has complaints: " + lines[first].partition("] ")[2], *lines[first : first + REPORT_LINES]]
-    return "\n".join(bad)
+    case.failure = case.failure or complaints(log, of_driver=check in ON_GOOD_DEVICE)

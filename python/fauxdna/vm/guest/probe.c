@@ -16,7 +16,7 @@
 
 #define MODEL_FOLDER "/usr/share/fauxdna/model"
 
-enum { ARGUMENTS_MAX = 32, READ_LOG = 3 };
+enum { ARGUMENTS_MAX = 32, READ_LOG = 3, FIRST_MS = 60000 /* until nothing more is to be got ready */ };
 
 static const char usage[] =
 	"usage: fauxdna-probe                        log, nodes, and on each VF a context and the small model\n"
@@ -26,8 +26,8 @@ static const char usage[] =
 	"       fauxdna-probe contexts COUNT         create a context, run a packet, destroy it\n"
 	"       fauxdna-probe latency COUNT          from doorbell to WAIT_CMD's return, and to the completion word\n"
 	"       fauxdna-probe woken COUNT            how long WAIT_CMD takes that sleeps before its packet is submitted\n"
-	"       fauxdna-probe wait SEQUENCE MS      WAIT_CMD for a packet of a fresh context; prints the errno\n"
-	"       fauxdna-probe hold [SECONDS]         keep packets running\n"
+	"       fauxdna-probe wait SEQUENCE MS       WAIT_CMD for a packet of a fresh context; prints errno and time\n"
+	"       fauxdna-probe hold [SECONDS]         keep packets running, and say so when the first has\n"
 	"       fauxdna-probe refusals               calls that the driver must refuse, on every node, with their errno\n"
 	"       fauxdna-probe dump ELF FOLDER        patch made-up addresses in and write the bytes; needs no device\n"
 	"options of all: --node BDF (default: the first VF), --padded (the queue header of XRT),\n"
@@ -289,8 +289,10 @@ static int wait_in_vain(unsigned sequence, unsigned timeout_ms)
 	struct node node = chosen_node();
 	int fd = open_node(&node);
 	struct context context = create_context(fd, 1, option.padded);
+	double begun = now();
+	int error = wait_for(&context, sequence, timeout_ms);
 
-	printf("%s\n", name_of_error(wait_for(&context, sequence, timeout_ms)));
+	printf("%s after %.1f ms\n", name_of_error(error), (now() - begun) * 1e3);
 	destroy_context(&context);
 	return 0;
 }
@@ -302,13 +304,15 @@ static int hold(unsigned seconds)
 	struct context context = create_context(fd, 1, option.padded);
 	struct code nothing = { 0 };
 	double end = now() + seconds;
-	unsigned long runs = 0;
+	unsigned timeout_ms = option.timeout_ms;
+	unsigned long runs = 1;
 
-	for (; now() < end; runs++) {
+	option.timeout_ms = FIRST_MS;
+	run_and_wait(&context, &nothing);
+	option.timeout_ms = timeout_ms;
+	printf("packets run on %s\n", node.bdf);
+	for (; now() < end; runs++)
 		run_and_wait(&context, &nothing);
-		if (!runs)
-			printf("packets run on %s\n", node.bdf);
-	}
 	printf("%lu packets on %s in %u s\n", runs, node.bdf, seconds);
 	destroy_context(&context);
 	return 0;
