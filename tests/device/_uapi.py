@@ -104,7 +104,6 @@ class Sandbox:
         self.service = Service(
             self.files,
             lambda index, store, pid: machine.open(bdf=self.nodes[index], store=store, pid=pid, level=level),
-            level=level,
             hub=hub,
         )
 

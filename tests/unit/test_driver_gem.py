@@ -161,7 +161,7 @@ def test_map_offsets_are_never_used_twice(manager: BufferManager) -> None:
 
 
 def test_driver_memory_ends_with_its_block(bus: FakeBus, manager: BufferManager) -> None:
-    with manager.driver_memory(100, MemfdStore(), 1 << 16) as (backing, address):
+    with manager.driver_memory(100, 1 << 16) as (backing, address):
         assert address % (1 << 16) == 0
         assert bus.dma[address][2] == backing.length == mmap.PAGESIZE
     assert not bus.dma

@@ -10,7 +10,7 @@ from typing import Protocol, Self
 from fauxdna.abi.uapi import DRIVER_MAJOR, DRIVER_MINOR
 from fauxdna.abi.uapi_next import Level
 from fauxdna.bus import BusError
-from fauxdna.driver import BackingStore, Client, Function
+from fauxdna.driver import BackingStore, Client, Function, next_level
 from fauxdna.errors import DeviceError, Unsupported
 
 from . import Mapping, Version
@@ -40,6 +40,11 @@ class Telemetry(Protocol):
         ...
 
 
+def attributes(function: Function, level: Level) -> dict[str, str]:
+    """What sysfs shows of ``function`` where the driver is that of ``level``."""
+    return next_level.attributes(function) if level is Level.NEXT else function.attributes()
+
+
 class LocalFile(Client):
     """An open file of the node of ``function``: an :class:`~fauxdna.accel.AccelFile` whose ioctls are the driver's.
 
@@ -62,7 +67,8 @@ class LocalFile(Client):
         telemetry: Telemetry | None = None,
         level: Level = Level.LINUX_7_2,
     ) -> None:
-        super().__init__(function, store, pid, level)
+        super().__init__(function, store, pid, next_level.NextOperations if level is Level.NEXT else None)
+        self.level = level
         self._kick_fd = kick_fd
         self._telemetry = telemetry
 
@@ -81,8 +87,8 @@ class LocalFile(Client):
         return Version(DRIVER_MAJOR, DRIVER_MINOR, 0, "amdxdna_accel_driver")
 
     def attributes(self) -> dict[str, str]:
-        """See :meth:`fauxdna.driver.Function.attributes`."""
-        return self.function.attributes(self.level)
+        """See :func:`attributes`."""
+        return attributes(self.function, self.level)
 
     def mmap(self, length: int, offset: int) -> Mapping:
         """See :class:`~fauxdna.accel.AccelFile`; errors as :meth:`fauxdna.driver.Client.map_target`."""

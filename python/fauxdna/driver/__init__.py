@@ -19,8 +19,9 @@ from .config_space import ConfigSpace
 from .function import Function, identify
 from .gem import BufferManager, BufferObject
 from .memory import Backing, BackingStore, MemfdStore
+from .open_files import HardwareContext
 from .pf import FirmwareLoader, Pf
-from .vf import HardwareContext, Vf
+from .vf import Vf
 
 __all__ = [
     "Backing",

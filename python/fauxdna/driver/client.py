@@ -8,30 +8,25 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from fauxdna.abi.uapi import (
     INVALID_ADDRESS,
     MAP_OFFSET_BASE,
     BoType,
     CommandType,
-    ConfigParam,
-    InfoParam,
     SyncDirection,
 )
-from fauxdna.abi.uapi_next import Level, NextArray
 
 from ..errors import Busy, DeviceGone, InvalidArgument, NotFound, Unsupported
-from . import next_level
 from .answers import BoInfo, ContextInfo, MapTarget, Qos
-from .debug_buffers import DebugBuffers
+from .function import Function
 from .gem import BufferObject
 from .memory import PAGE_SIZE, BackingStore, MemfdStore, page_align
-from .vf import HardwareContext, Vf
+from .open_files import HardwareContext
+from .operations import DeviceOperations
+from .vf import Vf
 from .waits import Waits
-
-if TYPE_CHECKING:
-    from .function import Function
 
 _MAX_CONTEXT: Final = 255
 """``MAX_HWCTX_ID``."""
@@ -43,8 +38,8 @@ _CONFIG_LIMIT: Final = 4096
 class Client:
     """One open file of ``function``; ``store`` allocates its BOs (by default each is a memfd).
 
-    ``level`` says whose queries and settings it has. Every method may be called from any thread; errors
-    carry the errno of the ioctl they stand for.
+    ``operations`` makes what serves queries and settings, by default as Linux 7.2 does. Every method may be called from any
+    thread; errors carry the errno of the ioctl they stand for.
     """
 
     def __init__(
@@ -52,17 +47,15 @@ class Client:
         function: Function,
         store: BackingStore | None = None,
         pid: int | None = None,
-        level: Level = Level.LINUX_7_2,
+        operations: Callable[[Client], DeviceOperations] | None = None,
     ) -> None:
         self.function = function
-        self.level = level
-        """Whose driver this is."""
         self.pid = os.getpid() if pid is None else pid
         self.store = store or MemfdStore()
         self._objects: dict[int, BufferObject] = {}
         self._contexts: dict[int, HardwareContext] = {}
         self._qos: dict[int, Qos] = {}
-        self._buffers = DebugBuffers(self)
+        self._operations = operations(self) if operations else DeviceOperations(function)
         self._waits = Waits()
         self._next_context = 1
         self._lock = threading.Lock()
@@ -184,7 +177,7 @@ class Client:
             Busy: ``EBUSY`` when this file has 255 contexts.
             InvalidArgument, MessageRefused: as :meth:`Vf.create_context`.
         """
-        vf = self._vf("CREATE_HWCTX")
+        vf = self.vf("CREATE_HWCTX")
         qos = qos or Qos()
         hardware = vf.create_context(self.bo(umq_bo), num_tiles, qos.priority)
         with self._lock:
@@ -241,7 +234,7 @@ class Client:
 
     def take_hwctx(self, handle: int) -> HardwareContext:
         """The beginning of :meth:`destroy_hwctx`: nobody finds the context any more. ``EINVAL`` for an unknown handle."""
-        self._vf("DESTROY_HWCTX", errno.EINVAL)
+        self.vf("DESTROY_HWCTX", errno.EINVAL)
         with self._lock:
             context = self._contexts.pop(handle, None)
         if context is None:
@@ -250,34 +243,24 @@ class Client:
 
     def waited_for(self, context: HardwareContext) -> bool:
         """Whether :meth:`drain_waits` would wait."""
-        return bool(self._waits) or self._vf("DESTROY_HWCTX").completions.waited_for(self._completions(context))
+        return bool(self._waits) or self.vf("DESTROY_HWCTX").completions.waited_for(self._completions(context))
 
     def drain_waits(self, context: HardwareContext) -> None:
         """Returns when the waits are over that are under way in this file, for ``context`` (which was taken) or another."""
-        self._vf("DESTROY_HWCTX").completions.drain(self._completions(context))
+        self.vf("DESTROY_HWCTX").completions.drain(self._completions(context))
         self._waits.synchronise()
 
     def end_hwctx(self, handle: int, context: HardwareContext) -> None:
         """The end of :meth:`destroy_hwctx`: the context that was taken is destroyed."""
-        self._vf("DESTROY_HWCTX").destroy_context(context)
+        self.vf("DESTROY_HWCTX").destroy_context(context)
         with self._lock:
             if handle not in self._contexts:
                 self._qos.pop(handle, None)
-        self._buffers.drop(context)
+        self._operations.hwctx_ended(context)
 
     def config_hwctx(self, handle: int, param: int, value: bytes | int) -> None:
-        """CONFIG_HWCTX: 7.2 has no configuration for AIE4 contexts (``EOPNOTSUPP``); level ``next`` as :class:`DebugBuffers`."""
-        if self.level is Level.NEXT and param in (ConfigParam.ASSIGN_DEBUG_BUFFER, ConfigParam.REMOVE_DEBUG_BUFFER):
-            self._vf("CONFIG_HWCTX")
-            metadata = value if isinstance(value, int) else int.from_bytes(value[:4], "little")
-            self._buffers.configure(handle, metadata & 0xFFFF_FFFF, assign=param == ConfigParam.ASSIGN_DEBUG_BUFFER)
-            return
-        size = len(value) if isinstance(value, bytes) else 0
-        raise Unsupported(
-            f"CONFIG_HWCTX {ConfigParam(param).name if param in set(ConfigParam) else param} ({size} bytes) of context {handle}: "
-            "Linux 7.2 has none for AIE4",
-            "leave it out",
-        )
+        """CONFIG_HWCTX; this and the other queries and settings as the file's :class:`DeviceOperations` have them."""
+        self._operations.config_hwctx(handle, param, value)
 
     def exec_cmd(self, hwctx: int, command: int, arguments: tuple[int, ...] = (), type_: int = CommandType.EXEC_BUF) -> int:
         """EXEC_CMD: AIE4 commands go through the host queue: ``EOPNOTSUPP`` after 7.2's checks of type and count."""
@@ -303,7 +286,7 @@ class Client:
     @contextmanager
     def waiting(self, hwctx: int) -> Iterator[Callable[[int, int], None]]:
         """A WAIT_CMD in several steps: gives :meth:`wait_cmd` for one context, which is not destroyed meanwhile."""
-        vf = self._vf("WAIT_CMD")
+        vf = self.vf("WAIT_CMD")
         with self._waits.one():
             yield partial(vf.wait, self.context(hwctx))
 
@@ -314,47 +297,20 @@ class Client:
     # --- information -----------------------------------------------------------------------------------------------------
 
     def get_info(self, param: int, size: int, data: bytes = b"") -> bytes:
-        """GET_INFO: at most ``size`` bytes come back; ``data`` is what the caller's buffer holds.
-
-        7.2 serves AIE_METADATA on a VF and nothing else (``EOPNOTSUPP``); level ``next`` as ``next_level.get_info``.
-        """
-        if self.level is Level.NEXT:
-            return next_level.get_info(self, param, size, data)
-        if isinstance(self.function, Vf) and param == InfoParam.AIE_METADATA:
-            return self.function.metadata()[:size]
-        name = InfoParam(param).name if param in set(InfoParam) else str(param)
-        raise Unsupported(
-            f"GET_INFO {name} of {self.function.name}: Linux 7.2 serves AIE_METADATA of a VF alone",
-            "ask a VF for AIE_METADATA",
-        )
+        """GET_INFO: at most ``size`` bytes come back; ``data`` is what the caller's buffer holds."""
+        return self._operations.get_info(param, size, data)
 
     def aie_status(self, size: int) -> tuple[bytes, int]:
-        """GET_INFO of AIE_STATUS, whose buffer of ``size`` bytes is another one: status of columns, and a bit map of them.
-
-        7.2 has none for AIE4 (``EOPNOTSUPP``); level ``next`` as ``next_level.aie_status``.
-        """
-        if self.level is Level.NEXT:
-            return next_level.aie_status(self, size)
-        raise Unsupported(f"AIE_STATUS ({size} bytes): Linux 7.2 has none for AIE4", "leave it out")
+        """GET_INFO of AIE_STATUS, whose buffer of ``size`` bytes is another one: status of columns, and a bit map of them."""
+        return self._operations.aie_status(size)
 
     def get_array(self, param: int, element_size: int, count: int, data: bytes = b"") -> tuple[int, int, bytes]:
-        """GET_ARRAY: 7.2 has none for AIE4 (``EOPNOTSUPP``); level ``next`` as ``next_level.get_array``."""
-        if self.level is Level.NEXT:
-            return next_level.get_array(self, param, element_size, count, data)
-        raise Unsupported(f"GET_ARRAY {param} ({count} x {element_size} bytes): Linux 7.2 has none for AIE4", "leave it out")
-
-    def firmware_data(self, param: NextArray, size: int, question: bytes) -> tuple[bytes, bytes]:
-        """GET_ARRAY of FW_LOG and FW_TRACE for those who have the buffer elsewhere: ``next_level.firmware_data``."""
-        if self.level is Level.NEXT:
-            return next_level.firmware_data(self, param, size, question)
-        raise Unsupported(f"GET_ARRAY {param.name} ({size} bytes): Linux 7.2 has none for AIE4", "leave it out")
+        """GET_ARRAY: element size, number of elements, and their bytes; ``data`` is what the caller's buffer holds."""
+        return self._operations.get_array(param, element_size, count, data)
 
     def set_state(self, param: int, data: bytes) -> None:
-        """SET_STATE: 7.2 has none for AIE4 (``EOPNOTSUPP``); level ``next`` as ``next_level.set_state``."""
-        if self.level is Level.NEXT:
-            next_level.set_state(self, param, data)
-            return
-        raise Unsupported(f"SET_STATE {param} ({len(data)} bytes): Linux 7.2 has none for AIE4", "leave it out")
+        """SET_STATE."""
+        self._operations.set_state(param, data)
 
     # --- life ------------------------------------------------------------------------------------------------------------
 
@@ -371,12 +327,13 @@ class Client:
         if isinstance(self.function, Vf):
             for context in contexts:
                 self.function.destroy_context(context)
-        self._buffers.drop_all()
+        self._operations.close()
         for bo in objects:
             self.function.memory.put(bo)
         self.function.remove_client(self)
 
-    def _vf(self, what: str, number: int = errno.EOPNOTSUPP) -> Vf:
+    def vf(self, what: str, number: int = errno.EOPNOTSUPP) -> Vf:
+        """The function, for what only a VF does: ``what`` on a PF is refused with ``number``."""
         if not isinstance(self.function, Vf):
             raise Unsupported(
                 f"{what} on {self.function.name}: a PF has no queues", "create a VF and open its node", errno=number
@@ -396,7 +353,7 @@ class Client:
         raise _file_closed()
 
     def _doorbell(self, offset: int, length: int) -> MapTarget:
-        vf = self._vf("mmap of a doorbell")
+        vf = self.vf("mmap of a doorbell")
         with self._lock:
             known = offset in {context.doorbell_offset for context in self._contexts.values()}
         if not known:

@@ -5,30 +5,32 @@ from __future__ import annotations
 import errno
 import os
 import threading
+from collections.abc import Callable
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from fauxdna.abi import firmware_ring as abi
 from fauxdna.abi._declare import Record
 from fauxdna.abi.firmware_ring import RingType
 from fauxdna.abi.messages_5_24 import EventDestination, EventTimestamp, LogLevel, RuntimeConfig
+from fauxdna.log import Logger
 
 from ..errors import DeviceGone, InvalidArgument
+from .gem import BufferManager
 from .memory import Backing
-
-if TYPE_CHECKING:
-    from .function import Function
 
 _ROOM: Final = abi.BUFFER_SIZE - abi.FOOTER_SIZE
 _LOW: Final = 0xFFFF_FFFF
 
 
 class FirmwareStream:
-    """The log or the trace of one function (``struct amdxdna_dpt``), for all its files."""
+    """The log or the trace of one function (``struct amdxdna_dpt``), for all its files; ``ask`` is the function's."""
 
-    def __init__(self, function: Function, kind: RingType) -> None:
-        self._function = function
+    def __init__(self, kind: RingType, ask: Callable[..., Record], memory: BufferManager, log: Logger) -> None:
         self._kind = kind
+        self._ask = ask
+        self._buffers = memory
+        self._log = log
         self._lock = threading.Lock()
         self._memory = ExitStack()
         self._backing: Backing | None = None
@@ -72,7 +74,7 @@ class FirmwareStream:
         with self._lock:
             backing = self._backing
             if backing is None:
-                raise DeviceGone(f"{self._function.name} keeps no such record", "switch it on", errno=errno.ESHUTDOWN)
+                raise DeviceGone(f"firmware keeps no {self._kind.name}", "switch it on", errno=errno.ESHUTDOWN)
             self._tail += (self._footer(backing).tail - self._tail) & _LOW
             if offset > self._tail:
                 raise InvalidArgument(f"offset {offset} of {self._tail} bytes", "go on where the last answer ended")
@@ -91,15 +93,12 @@ class FirmwareStream:
         return abi.FOOTER.unpack(os.pread(backing.fd, abi.FOOTER.size, backing.offset + _ROOM))
 
     def _start(self, config: int) -> None:
-        function = self._function
         with ExitStack() as undo:
-            backing, address = undo.enter_context(
-                function.memory.driver_memory(abi.BUFFER_SIZE, function.store, alignment=abi.BUFFER_SIZE)
-            )
+            backing, address = undo.enter_context(self._buffers.driver_memory(abi.BUFFER_SIZE, abi.BUFFER_SIZE))
             if self._kind is RingType.LOG:
-                function.ask("DRAM_LOGGING_START", buff_addr=address, buff_size=abi.BUFFER_SIZE, log_level=config)
+                self._ask("DRAM_LOGGING_START", buff_addr=address, buff_size=abi.BUFFER_SIZE, log_level=config)
             else:
-                function.ask(
+                self._ask(
                     "START_EVENT_TRACE",
                     event_trace_categories=config,
                     event_trace_dest=EventDestination.DRAM,
@@ -112,16 +111,16 @@ class FirmwareStream:
 
     def _change(self, config: int) -> None:
         if self._kind is RingType.LOG:
-            self._function.ask("SET_RUNTIME_CONFIG", type=RuntimeConfig.DYNAMIC_LOGGING_LEVEL, data=config)
+            self._ask("SET_RUNTIME_CONFIG", type=RuntimeConfig.DYNAMIC_LOGGING_LEVEL, data=config)
         else:
-            self._function.ask("SET_EVENT_TRACE_CATEGORIES", event_trace_categories=config)
+            self._ask("SET_EVENT_TRACE_CATEGORIES", event_trace_categories=config)
 
     def _stop(self) -> None:
         if self._backing is None:
             return
         try:
-            self._function.ask("DRAM_LOGGING_STOP" if self._kind is RingType.LOG else "STOP_EVENT_TRACE")
+            self._ask("DRAM_LOGGING_STOP" if self._kind is RingType.LOG else "STOP_EVENT_TRACE")
         except OSError as error:
-            self._function.log.warning(f"{self._kind.name} of firmware did not end in order: {error}")
+            self._log.warning(f"{self._kind.name} of firmware did not end in order: {error}")
         self._backing, self._config = None, 0
         self._memory.close()

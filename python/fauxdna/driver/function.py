@@ -7,7 +7,7 @@ import threading
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from types import TracebackType
-from typing import TYPE_CHECKING, ClassVar, Final, Self
+from typing import ClassVar, Final, Self
 
 from fauxdna._core import Completions
 from fauxdna.abi import bars, pci
@@ -16,21 +16,17 @@ from fauxdna.abi.firmware_ring import RingType
 from fauxdna.abi.identity import VBNV_PF, VBNV_VF
 from fauxdna.abi.messages import Status
 from fauxdna.abi.uapi import DeviceType
-from fauxdna.abi.uapi_next import Level
 from fauxdna.bus import Bus, Region
 from fauxdna.log import Log
 
-from ..errors import DeviceError, DeviceGone, FauxdnaError, MessageRefused, Unsupported
+from ..errors import DeviceError, DeviceGone, MessageRefused, Unsupported
 from .config_space import ConfigSpace
 from .firmware_stream import FirmwareStream
 from .gem import BufferManager
 from .interrupts import Vector
 from .management import Management, read_mailbox_info
-from .memory import BackingStore, MemfdStore
+from .open_files import OpenFile
 from .registers import Registers
-
-if TYPE_CHECKING:
-    from .client import Client
 
 
 @dataclass(frozen=True)
@@ -77,14 +73,12 @@ class Function(ABC):
         self.lock = threading.RLock()
         """Held during management messages (``dev_lock``)."""
         self.memory = BufferManager(bus)
-        self.store: BackingStore = MemfdStore()
-        """Memory for the driver's own use."""
         self._completions = completions
         self._own_completions = completions is None
-        self.clients: list[Client] = []
+        self.clients: list[OpenFile] = []
         self._vectors: dict[int, Vector] = {}
-        self.firmware_log = FirmwareStream(self, RingType.LOG)
-        self.firmware_trace = FirmwareStream(self, RingType.TRACE)
+        self.firmware_log = FirmwareStream(RingType.LOG, self.ask, self.memory, self.log)
+        self.firmware_trace = FirmwareStream(RingType.TRACE, self.ask, self.memory, self.log)
         self._management: Management | None = None
         self._closed = False
         for bar in self.required_bars:
@@ -162,35 +156,27 @@ class Function(ABC):
                 self._vectors[index] = Vector(self.bus, table, self._msix.offset, index, self.completions)
             return self._vectors[index]
 
-    def attributes(self, level: Level = Level.LINUX_7_2) -> dict[str, str]:
+    def attributes(self) -> dict[str, str]:
         """What sysfs shows of the function, without line ends (``amdxdna_sysfs.c`` and the PCI core)."""
         vendor, device, revision = self.config.identity()
         return {
             "device_type": str(int(self.info.device_type)),
             "vbnv": self.info.vbnv,
-            "fw_version": self._firmware_version() if level is Level.NEXT else "0.0.0.0",
+            "fw_version": "0.0.0.0",
             "vendor": f"{vendor:#06x}",
             "device": f"{device:#06x}",
             "revision": f"{revision:#04x}",
             "class": f"{self.config.class_code():#08x}",
         }
 
-    def _firmware_version(self) -> str:
-        """AMD's newer driver asks for it; 7.2 does not, and shows zeros."""
-        try:
-            answer = self.ask("IDENTIFY")
-        except FauxdnaError:
-            return "0.0.0.0"
-        return f"{answer.fw_major}.{answer.fw_minor}.{answer.fw_patch}.{answer.fw_build}"
-
-    def add_client(self, client: Client) -> None:
+    def add_client(self, client: OpenFile) -> None:
         """Takes note of a file that was opened; ``ENODEV`` after :meth:`close`."""
         with self.lock:
             if self._closed:
                 raise DeviceGone(f"{self.name} is stopped", "probe it again")
             self.clients.append(client)
 
-    def remove_client(self, client: Client) -> None:
+    def remove_client(self, client: OpenFile) -> None:
         """Takes note of a file that was closed."""
         with self.lock:
             self.clients.remove(client)

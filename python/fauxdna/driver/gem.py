@@ -18,7 +18,7 @@ from fauxdna.abi.uapi import BoType
 from fauxdna.bus import Bus, BusError, DmaAccess
 
 from ..errors import DeviceError, InvalidArgument, NotFound, OutOfSpace, Unsupported
-from .memory import PAGE_SIZE, AddressAllocator, Backing, BackingStore, page_align
+from .memory import PAGE_SIZE, AddressAllocator, Backing, BackingStore, MemfdStore, page_align
 
 _READ_WRITE = DmaAccess.READ | DmaAccess.WRITE
 _Identity = tuple[int, int, int]
@@ -60,6 +60,7 @@ class BufferManager:
     def __init__(self, bus: Bus) -> None:
         self._bus = bus
         self._addresses = AddressAllocator()
+        self._own = MemfdStore()
         self._objects: dict[_Identity, BufferObject] = {}
         self._lock = threading.Lock()
         self._attached = True
@@ -176,10 +177,10 @@ class BufferManager:
         self._attached = False
 
     @contextmanager
-    def driver_memory(self, length: int, store: BackingStore, alignment: int = PAGE_SIZE) -> Iterator[tuple[Backing, int]]:
+    def driver_memory(self, length: int, alignment: int = PAGE_SIZE) -> Iterator[tuple[Backing, int]]:
         """Memory for the driver's own use (firmware images, work buffer), with its device address, for the block's duration."""
         with self._call():
-            backing = store.allocate(page_align(length))
+            backing = self._own.allocate(page_align(length))
         try:
             with self._call():
                 address = self._map(backing, alignment)
@@ -189,7 +190,7 @@ class BufferManager:
                 with self._call():
                     self._unmap(address, backing.length)
         finally:
-            store.release(backing)
+            self._own.release(backing)
 
     def _add(
         self, type_: BoType, store: BackingStore, backing: Backing, *, internal: bool, imported: bool = False

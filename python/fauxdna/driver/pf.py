@@ -11,7 +11,6 @@ from fauxdna._core import Completions
 from fauxdna.abi import bars, pci
 from fauxdna.abi.firmware import CERT_FILE, NPU_FILE
 from fauxdna.abi.messages import WORK_BUFFER_MINIMUM
-from fauxdna.abi.uapi_next import Level
 from fauxdna.bus import Bus, Region
 from fauxdna.log import Log
 
@@ -45,7 +44,7 @@ class Pf(Function):
         directory = f"amdnpu/{device:04x}_{revision:02x}"
         self._images = tuple(_load(firmware, f"{directory}/{file}") for file in (NPU_FILE, CERT_FILE))
         self.smu = Smu(Registers(bus, Region(bars.SMU_BAR)))
-        self._psp = Psp(Registers(bus, Region(bars.PSP_BAR)), self.memory, self.store)
+        self._psp = Psp(Registers(bus, Region(bars.PSP_BAR)), self.memory)
         self._sriov = self.config.find_extended_capability(pci.EXTENDED_CAPABILITY_ID_SRIOV)
         self._running = ExitStack()
 
@@ -58,7 +57,7 @@ class Pf(Function):
             undo.callback(self._quietly, self._psp.stop)
             self.start_management()
             undo.callback(self.stop_management)
-            _, address = undo.enter_context(self.memory.driver_memory(WORK_BUFFER_MINIMUM, self.store, WORK_BUFFER_MINIMUM))
+            _, address = undo.enter_context(self.memory.driver_memory(WORK_BUFFER_MINIMUM, WORK_BUFFER_MINIMUM))
             self.management.call("ATTACH_WORK_BUFFER", buffer_address=address, buffer_size=WORK_BUFFER_MINIMUM)
             self._running = undo.pop_all()
         self.log.info(f"{self.info.vbnv}: firmware runs, up to {self.total_vfs} VFs")
@@ -106,9 +105,9 @@ class Pf(Function):
             self.log.info(f"{count} VFs created")
             return count
 
-    def attributes(self, level: Level = Level.LINUX_7_2) -> dict[str, str]:
+    def attributes(self) -> dict[str, str]:
         """See :meth:`Function.attributes`."""
-        return super().attributes(level) | {"sriov_totalvfs": str(self.total_vfs), "sriov_numvfs": str(self.num_vfs)}
+        return super().attributes() | {"sriov_totalvfs": str(self.total_vfs), "sriov_numvfs": str(self.num_vfs)}
 
     def stop(self) -> None:
         """SUSPEND, PSP release, power off (``aie4_pf_fini``). A device that no longer answers is left as it is."""

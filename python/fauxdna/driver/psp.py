@@ -19,7 +19,7 @@ from fauxdna.abi.psp import (
 
 from ..errors import FirmwareRefused, InvalidArgument
 from .gem import BufferManager
-from .memory import BackingStore, write_backing
+from .memory import write_backing
 from .registers import Registers
 
 _WORD: Final = 0xFFFF_FFFF
@@ -27,12 +27,11 @@ _IMAGES: Final = {PspCommand.VALIDATE: ("npu", NPU_ALIGNMENT), PspCommand.VALIDA
 
 
 class Psp:
-    """One PF's PSP. ``memory`` and ``store`` give the buffers that images are handed over in."""
+    """One PF's PSP. ``memory`` gives the buffers that images are handed over in."""
 
-    def __init__(self, registers: Registers, memory: BufferManager, store: BackingStore) -> None:
+    def __init__(self, registers: Registers, memory: BufferManager) -> None:
         self._registers = registers
         self._memory = memory
-        self._store = store
 
     def start(self, npu: bytes, cert: bytes) -> None:
         """Validates both images and starts firmware from them.
@@ -57,7 +56,7 @@ class Psp:
                 f"{name} image of {len(image)} bytes: the PSP takes 1 to {SIZE_MASK // alignment * alignment}",
                 "build the image with: fauxdna firmware build",
             )
-        with self._memory.driver_memory(size, self._store, alignment) as (backing, address):
+        with self._memory.driver_memory(size, alignment) as (backing, address):
             write_backing(backing, image)
             self._execute(command, address & _WORD, address >> 32, size)
 

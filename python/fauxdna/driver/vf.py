@@ -22,23 +22,10 @@ from .function import DeviceInfo, Function
 from .gem import BufferObject
 from .interrupts import Vector
 from .memory import PAGE_SIZE
+from .open_files import HardwareContext
 
 _TIMEOUT_MAX_MS: Final = 0xFFFF_FFFF
 """WAIT_CMD's timeout has 32 bits."""
-
-
-@dataclass(frozen=True)
-class HardwareContext:
-    """A context that firmware made."""
-
-    id: int
-    """Firmware's."""
-    doorbell_offset: int
-    """Of its page, in the doorbell BAR; also its offset for mmap of the node."""
-    vector: Vector
-    queue: BufferObject
-    completion: int
-    """What the function's ``completions`` call its queue."""
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from contextlib import suppress
 from typing import Any, Final
 
 from fauxdna.abi.uapi_next import Level
+from fauxdna.accel.local import attributes
 from fauxdna.accel.machine import Machine
 from fauxdna.driver import Function, Pf
 from fauxdna.errors import Busy, FauxdnaError, InvalidArgument, NotFound, OutOfSpace
@@ -284,7 +285,7 @@ class Server:
             level = Level(peer.level) if peer.level in set(Level) else Level.LINUX_7_2
             functions = self._daemon.offer([bool(kind) for kind in kinds])
             peer.offered = [function.name for function in functions]
-            return {"nodes": [{"bdf": function.name, "attributes": function.attributes(level)} for function in functions]}
+            return {"nodes": [{"bdf": function.name, "attributes": attributes(function, level)} for function in functions]}
         if isinstance(names, list) and descriptors and names == peer.offered:
             self._daemon.take(descriptors[0], descriptors[1:], names, peer.level, str(request.get("run")), peer.user)
             self._daemon.release(peer.offered)

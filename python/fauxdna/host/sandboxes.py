@@ -45,7 +45,7 @@ class Sandbox:
         self._ready = threading.Event()
         self._door: Door | None = None
         self._level = level
-        self._service = Service(files, self._open, level=level, hub=hub)
+        self._service = Service(files, self._open, hub=hub)
 
     def start(self) -> None:
         """Begins to answer. ``OSError``: what was sent is no listener, or no device file; then nothing of it is left."""

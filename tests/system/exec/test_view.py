@@ -9,6 +9,7 @@ from pathlib import Path
 from _sandboxed import Runner
 
 from fauxdna.abi.uapi_next import Level
+from fauxdna.accel.local import attributes
 from fauxdna.host import sysfs
 from fauxdna.host.dies import bring_up
 
@@ -66,7 +67,7 @@ def test_attributes_are_the_drivers() -> None:
     with bring_up("0000:05:00.0", vfs=3) as machine:
         for name, function in machine.nodes.items():
             for level in Level:
-                assert sysfs.predicted(name.endswith(".0"), 3, level) == function.attributes(level)
+                assert sysfs.predicted(name.endswith(".0"), 3, level) == attributes(function, level)
 
 
 def test_versions_are_those_of_driver_and_firmware(runner: Runner) -> None:

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 from fauxdna.abi._declare import Record, Struct
 
 from ...errors import BufferTooSmall, Busy, DeviceGone, InvalidArgument, MessageRefused, Unsupported
-from ..vf import HardwareContext, Vf
-
-if TYPE_CHECKING:
-    from ..client import Client
-    from ..function import Function
+from ..client import Client
+from ..function import Function
+from ..open_files import HardwareContext, OpenFile
+from ..vf import Vf
 
 
 def vf_of(client: Client, what: str) -> Vf:
@@ -28,12 +26,12 @@ def tile_info(vf: Vf) -> Record:
     return vf.tile_info
 
 
-def clients_of(function: Function) -> list[Client]:
+def clients_of(function: Function) -> list[OpenFile]:
     with function.lock:
         return list(function.clients)
 
 
-def contexts_of(function: Function) -> Iterator[tuple[Client, int, HardwareContext]]:
+def contexts_of(function: Function) -> Iterator[tuple[OpenFile, int, HardwareContext]]:
     """All contexts of the function, with their handles."""
     for client in clients_of(function):
         for handle, context in client.contexts().items():
@@ -48,7 +46,7 @@ def statistics_of(function: Function, context: HardwareContext) -> Record | None
         return None
 
 
-def find(client: Client, pid: int, handle: int) -> tuple[Client, HardwareContext]:
+def find(client: Client, pid: int, handle: int) -> tuple[OpenFile, HardwareContext]:
     for owner, known, context in contexts_of(client.function):
         if (owner.pid, known) == (pid, handle):
             return owner, context

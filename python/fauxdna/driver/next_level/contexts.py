@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from fauxdna.abi import uapi, uapi_next
 from fauxdna.abi._declare import Record
@@ -15,11 +15,10 @@ from fauxdna.abi.uapi import ArrayParam, ContextState, InfoParam
 from fauxdna.abi.uapi_next import NextArray
 
 from ...errors import BufferTooSmall, InvalidArgument
-from ..vf import HardwareContext
+from ..client import Client
+from ..function import Function
+from ..open_files import HardwareContext, OpenFile
 from ._common import clients_of, contexts_of, find, not_there, statistics_of, text_of, vf_of
-
-if TYPE_CHECKING:
-    from ..client import Client
 
 
 def _hw_contexts(client: Client, size: int, _data: bytes) -> bytes:
@@ -39,7 +38,7 @@ def _context_array(client: Client, element_size: int, count: int, _data: bytes) 
     rows = [
         row[:size]
         for owner, handle, context in contexts_of(client.function)
-        if (row := _context_entry(owner, handle, context)) is not None
+        if (row := _context_entry(client.function, owner, handle, context)) is not None
     ]
     if len(rows) > count:
         raise BufferTooSmall(f"{len(rows)} contexts into {count} elements", needed=len(rows), unit="elements")
@@ -50,14 +49,14 @@ def _context_by_id(client: Client, element_size: int, count: int, data: bytes) -
     size = min(element_size, uapi_next.NEXT_HWCTX_ENTRY.size)
     wanted = uapi.HWCTX_ENTRY.unpack(data[: uapi.HWCTX_ENTRY.size].ljust(uapi.HWCTX_ENTRY.size, b"\0"))
     owner, context = find(client, wanted.pid, wanted.context_id)
-    row = _context_entry(owner, wanted.context_id, context)
+    row = _context_entry(client.function, owner, wanted.context_id, context)
     if row is None:
         raise not_there(wanted.pid, wanted.context_id)
     return size, 1, row[:size]
 
 
-def _context_entry(owner: Client, handle: int, context: HardwareContext) -> bytes | None:
-    statistics = statistics_of(owner.function, context)
+def _context_entry(function: Function, owner: OpenFile, handle: int, context: HardwareContext) -> bytes | None:
+    statistics = statistics_of(function, context)
     if statistics is None:
         return None
     qos = owner.qos(handle)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final
+from contextlib import suppress
+from typing import Final
 
 from fauxdna.abi import messages_5_24 as firmware
 from fauxdna.abi import uapi, uapi_next
@@ -13,11 +14,10 @@ from fauxdna.abi.messages_5_24 import RuntimeConfig, TelemetryType
 from fauxdna.abi.uapi import InfoParam, PowerMode, SensorType, StateParam
 from fauxdna.abi.uapi_next import NextInfo
 
-from ...errors import BufferTooSmall, Busy, InvalidArgument, OutOfSpace
+from ...errors import BufferTooSmall, Busy, FauxdnaError, InvalidArgument, OutOfSpace
+from ..client import Client
+from ..function import Function
 from ._common import contexts_of, each, text_of, vf_of
-
-if TYPE_CHECKING:
-    from ..client import Client
 
 _MACS_PER_COLUMN: Final = 4096
 """Of AMD's TOPS: ``4096 * columns * H clock in MHz / 1000000`` (``AIE4_DPM_TOPS``)."""
@@ -86,7 +86,7 @@ def _telemetry(client: Client, size: int, data: bytes) -> bytes:
     if kind not in set(TelemetryType):
         raise InvalidArgument(f"telemetry type {kind}", "ask for 0 or 1")
     function = client.function
-    with function.memory.driver_memory(firmware.TELEMETRY_MINIMUM, function.store) as (backing, address):
+    with function.memory.driver_memory(firmware.TELEMETRY_MINIMUM) as (backing, address):
         function.ask("GET_TELEMETRY", type=kind, buf_addr=address, buf_size=backing.length)
         counters = firmware.TELEMETRY.unpack(os.pread(backing.fd, firmware.TELEMETRY.size, backing.offset))
     fewer = {name: each(counters, name)[: uapi_next.TELEMETRY_CONTEXTS] for name in counters if name.startswith("preemption_")}
@@ -141,6 +141,15 @@ def _set_force_preempt(client: Client, data: bytes) -> None:
     if state > 1:
         raise InvalidArgument(f"preemption state {state}", "set 0 or 1")
     client.function.ask("SET_RUNTIME_CONFIG", type=RuntimeConfig.FORCE_PREEMPTION, data=state)
+
+
+def attributes(function: Function) -> dict[str, str]:
+    """:meth:`Function.attributes`, with firmware's version: 7.2 does not ask for it, and shows zeros."""
+    with suppress(FauxdnaError):
+        answer = function.ask("IDENTIFY")
+        version = f"{answer.fw_major}.{answer.fw_minor}.{answer.fw_patch}.{answer.fw_build}"
+        return function.attributes() | {"fw_version": version}
+    return function.attributes()
 
 
 INFO: Final[dict[int, Callable[[Client, int, bytes], bytes]]] = {

@@ -5,16 +5,14 @@ from __future__ import annotations
 import errno
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from fauxdna.abi import uapi_next
 from fauxdna.abi.uapi_next import NextArray, NextState
 
 from ...errors import BufferTooSmall, InvalidArgument
+from ..client import Client
 from ..firmware_stream import FirmwareStream
-
-if TYPE_CHECKING:
-    from ..client import Client
 
 _POLL_S: Final = 0.01
 """``AMDXDNA_DPT_POLL_INTERVAL_MS``: firmware raises no interrupt for what it writes."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from fauxdna.abi import messages_5_24 as firmware
 from fauxdna.abi import uapi_next
@@ -12,12 +12,11 @@ from fauxdna.abi._declare import Record
 from fauxdna.abi.uapi_next import NextArray, NextState
 
 from ...errors import BufferTooSmall, InvalidArgument
-from ..array_access import core_dump, read_tile, write_tile
-from ..vf import HardwareContext, Vf
+from ..client import Client
+from ..open_files import HardwareContext
+from ..vf import Vf
 from ._common import argument, contexts_of, not_there, owned, statistics_of, tile_info, vf_of
-
-if TYPE_CHECKING:
-    from ..client import Client
+from .array_access import core_dump, read_tile, write_tile
 
 
 def aie_status(client: Client, size: int) -> tuple[bytes, int]:
@@ -31,13 +30,13 @@ def aie_status(client: Client, size: int) -> tuple[bytes, int]:
     if info.cols * info.size > size:
         raise InvalidArgument(f"AIE status into {size} bytes", f"give {info.cols} columns of {info.size} bytes")
     bitmap = 0
-    for owner, _, context in contexts_of(vf):
-        statistics = statistics_of(owner.function, context)
+    for _, _, context in contexts_of(vf):
+        statistics = statistics_of(vf, context)
         if statistics is not None:
             bitmap |= ((1 << statistics.columns) - 1) << statistics.column
     if not bitmap:
         return b"", 0
-    with vf.memory.driver_memory(info.cols * info.size, vf.store) as (backing, address):
+    with vf.memory.driver_memory(info.cols * info.size) as (backing, address):
         response = vf.ask("AIE_COLUMN_INFO", dump_buff_addr=address, dump_buff_size=info.cols * info.size, aie4_col_bitmap=bitmap)
         return os.pread(backing.fd, min(response.size, backing.length), backing.offset), bitmap
 

@@ -145,11 +145,11 @@ class Watcher:
 class OpenFile:
     """One client. Calls enter and leave it, so that closing waits for those under way."""
 
-    def __init__(self, node: Node, local: LocalFile, hub: Hub, level: Level, pid: int, watcher: Watcher | None = None) -> None:
+    def __init__(self, node: Node, local: LocalFile, hub: Hub, pid: int, watcher: Watcher | None = None) -> None:
         self.node = node
         self.local = local
         self.hub = hub
-        self.next = level is Level.NEXT
+        self.next = local.level is Level.NEXT
         self.watcher = watcher
         self.authenticated = capable(pid, LinuxCapability.SYS_ADMIN)
         """For compatibility root is always authenticated (``drm_file_alloc``)."""

@@ -9,7 +9,7 @@ from typing import Final
 from fauxdna.abi import uapi, uapi_next
 from fauxdna.abi.uapi import ArrayParam, InfoParam, Ioctl, StateParam
 from fauxdna.abi.uapi_next import FW_DATA, NextArray, NextInfo, NextState
-from fauxdna.driver.next_level import check_shape, watches
+from fauxdna.driver.next_level import check_shape, firmware_data, watches
 from fauxdna.errors import BufferTooSmall, InvalidArgument, OutOfSpace
 
 from ._request import ADDRESS_MASK, Request, must_be_accessible
@@ -115,7 +115,7 @@ def _firmware_data(request: Request, param: NextArray) -> bool | None:
 def _deliver(request: Request, param: NextArray, size: int, question: bytes) -> bool:
     """Whether there was data."""
     address = request.fields.buffer
-    data, answer = request.file.local.firmware_data(param, size, question)
+    data, answer = firmware_data(request.file.local, param, size, question)
     request.write(address, data, "buffer")
     request.write(address + size - len(answer) & ADDRESS_MASK, answer, "buffer")
     return bool(data)

@@ -11,7 +11,6 @@ from typing import Final
 
 from fauxdna._core import Call, Completions
 from fauxdna.abi import drm
-from fauxdna.abi.uapi_next import Level
 from fauxdna.accel.local import LocalFile
 from fauxdna.bus import BusError
 from fauxdna.driver import BackingStore
@@ -25,7 +24,7 @@ from ._request import Request
 from ._table import Entry, Permission
 
 OpenNode = Callable[[int, BackingStore, int], LocalFile]
-"""Opens node ``index`` with a store for its BOs, for a process."""
+"""Opens node ``index`` with a store for its BOs, for a process; the file's level says which driver's answers are given."""
 
 _NUMBER: Final = 0xFF
 _TYPE_SHIFT: Final = 8
@@ -47,12 +46,10 @@ class Service:
     Args:
         files: One descriptor for reading and writing per node file of the sandbox; each is duplicated.
         open_node: Opens a node for a client, at the client's first call.
-        level: Which kernel's answers to give.
         hub: What the sandboxes of a die share; one per die.
     """
 
-    def __init__(self, files: Sequence[int], open_node: OpenNode, *, level: Level = Level.NEXT, hub: Hub | None = None) -> None:
-        self.level = level
+    def __init__(self, files: Sequence[int], open_node: OpenNode, *, hub: Hub | None = None) -> None:
         self.hub = hub or Hub()
         self._open_node = open_node
         self._nodes = [Node(fd) for fd in files]
@@ -123,9 +120,8 @@ class Service:
                         return None
                     node = self._nodes[call.node]
                     local = self._open_node(call.node, node.store, call.pid)
-                    local.level = self.level
                     watcher = self._watcher(call.client, local)
-                    file = OpenFile(node, local, self.hub, self.level, call.pid, watcher)
+                    file = OpenFile(node, local, self.hub, call.pid, watcher)
                     self._files[call.client] = file
         # drm_dev_is_unplugged
         return file if file.local.function.started and file.enter() else None

@@ -6,18 +6,16 @@ import errno
 import os
 import struct
 import threading
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from fauxdna.abi import messages_5_24 as firmware
 from fauxdna.abi.messages_5_24 import ContextProperty
 from fauxdna.abi.uapi_next import FW_BUFFER_METADATA, UC_INFO_ENTRY, FirmwareBuffer
 
-from ..errors import FauxdnaError, InvalidArgument, NotFound, Unsupported
-
-if TYPE_CHECKING:
-    from .client import Client
-    from .gem import BufferObject
-    from .vf import HardwareContext
+from ...errors import FauxdnaError, InvalidArgument, NotFound, Unsupported
+from ..client import Client
+from ..gem import BufferObject
+from ..open_files import HardwareContext
 
 _PROPERTIES: Final = {
     FirmwareBuffer.DEBUG: ContextProperty.CERT_DEBUG_BUFFER,

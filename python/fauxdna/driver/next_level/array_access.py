@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from fauxdna.abi import messages_5_24 as firmware
 from fauxdna.abi._declare import Record
 from fauxdna.abi.messages_5_24 import DebugAccess
 from fauxdna.abi.uapi_next import TILE_ACCESS_MOST
 
-from ..errors import InvalidArgument
-
-if TYPE_CHECKING:
-    from .vf import HardwareContext, Vf
+from ...errors import InvalidArgument
+from ..open_files import HardwareContext
+from ..vf import Vf
 
 _REGISTER: Final = 4
 
@@ -25,7 +24,7 @@ def read_tile(vf: Vf, context: HardwareContext, wanted: Record) -> bytes:
         answer = vf.ask("AIE_DEBUG_ACCESS", opcode=DebugAccess.REG_READ, buffer_addr=wanted.addr, **place)
         return answer.reg_rval.to_bytes(_REGISTER, "little")
     _check(wanted.size)
-    with vf.memory.driver_memory(wanted.size, vf.store) as (backing, address):
+    with vf.memory.driver_memory(wanted.size) as (backing, address):
         vf.ask(
             "AIE_DEBUG_ACCESS",
             opcode=DebugAccess.BLOCK_READ,
@@ -46,7 +45,7 @@ def write_tile(vf: Vf, context: HardwareContext, wanted: Record, data: bytes) ->
         vf.ask("AIE_DEBUG_ACCESS", opcode=DebugAccess.REG_WRITE, buffer_addr=value, **place)
         return
     _check(wanted.size)
-    with vf.memory.driver_memory(wanted.size, vf.store) as (backing, address):
+    with vf.memory.driver_memory(wanted.size) as (backing, address):
         os.pwrite(backing.fd, data, backing.offset)
         vf.ask(
             "AIE_DEBUG_ACCESS",
@@ -64,8 +63,8 @@ def core_dump(vf: Vf, context: HardwareContext, tiles: int) -> bytes:
     size = firmware.COREDUMP_BUFFER_SIZE
     entry = firmware.COREDUMP_BUFFER
     with (
-        vf.memory.driver_memory(tiles * size, vf.store, size) as (data, address),
-        vf.memory.driver_memory(tiles * entry.size, vf.store) as (buffers, list_address),
+        vf.memory.driver_memory(tiles * size, size) as (data, address),
+        vf.memory.driver_memory(tiles * entry.size) as (buffers, list_address),
     ):
         entries = [entry.pack(buffer_address=address + index * size, buffer_size=size) for index in range(tiles)]
         os.pwrite(buffers.fd, b"".join(entries), buffers.offset)
