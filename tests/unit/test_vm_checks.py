@@ -7,13 +7,14 @@ import xml.etree.ElementTree as ET
 from collections.abc import Callable
 from contextlib import ExitStack, nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 from typing import cast
 
 import pytest
 
 import fauxdna.vm.checks.reboots as boots
-from fauxdna.vm import Settings
-from fauxdna.vm.agent import Boot
+from fauxdna.vm import GuestTimeout, Settings
+from fauxdna.vm.agent import Boot, Completed
 from fauxdna.vm.checks import Case, Report, driver, held, suite
 from fauxdna.vm.checks.bench import Bench, CheckFailed
 
@@ -60,6 +61,32 @@ def test_a_check_that_fails_keeps_its_reason_and_faults_end(monkeypatch: pytest.
     case = judged(broken, bench, monkeypatch, good=True)
     assert (case.name, case.failure, case.evidence) == ("broken", "nodes are []\nmore", [ERROR])
     assert (bench.healed, bench.restored) == (1, 1)
+
+
+def test_a_guest_that_can_not_be_brought_back_keeps_the_reason_and_ends_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Hanging:
+        """A guest that takes commands, but hangs when packets of a check that failed are to be ended."""
+
+        def __init__(self, *_: object, **__: object) -> None:
+            server = SimpleNamespace(plug=lambda _: None)
+            self.devices = SimpleNamespace(die=SimpleNamespace(inject=lambda *_: None), server=server)
+            self.close = lambda: None
+
+        def boot(self) -> Boot:
+            return Boot()
+
+        def run(self, script: str, timeout: float) -> Completed:
+            if "kill" in script:
+                raise GuestTimeout(f"after {timeout:g} s the guest still runs {script}", "", log="[ 9.0] stuck")
+            return Completed(0, "7.2.12\n", "")
+
+    monkeypatch.setattr(suite, "Machine", Hanging)
+    monkeypatch.setattr(suite, "ON_GOOD_DEVICE", (fine, broken, fine))
+    report = suite.run_checks(Settings(), lambda _text: None)
+    assert [case.name for case in report.cases] == ["boot", "fine", "broken"]
+    (failed,) = report.failures
+    assert failed.failure.startswith("nodes are []\nmore\nafter 120 s the guest still runs kill")
+    assert failed.failure.endswith("[ 9.0] stuck")
 
 
 @pytest.mark.parametrize(

@@ -81,7 +81,8 @@ def run_checks(settings: Settings, progress: Progress, *, quick: bool = False) -
             _run(check, bench, case)
     except FauxdnaError as error:
         # The guest is gone or hangs, and with it what would have been checked.
-        report.cases[-1].failure = str(error)
+        case = report.cases[-1]
+        case.failure = "\n".join(filter(None, (case.failure, str(error))))
         return report
     finally:
         machine.close()
