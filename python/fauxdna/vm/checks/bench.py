@@ -113,8 +113,13 @@ class Bench:
     def held(self, after: str) -> None:
         """Packets that :meth:`hold` has running must end, because WAIT_CMD fails, and soon ``after`` what was done."""
         self.try_(
-            f"for i in $(seq {HELD_SECONDS * 10:.0f}); do pidof fauxdna-probe > /dev/null || exit 0; sleep 0.1; done\n"
-            f"echo {_STILL} >> {_HELD}; kill $(pidof fauxdna-probe)"
+            "read -r begun rest < /proc/uptime\n"
+            "while pidof fauxdna-probe > /dev/null; do\n"
+            "    read -r now rest < /proc/uptime\n"
+            f"    [ $((${{now%.*}} - ${{begun%.*}})) -lt {HELD_SECONDS:.0f} ] ||\n"
+            f"        {{ echo {_STILL} >> {_HELD}; kill $(pidof fauxdna-probe); exit; }}\n"
+            "    sleep 0.1\n"
+            "done"
         )
         said = self.do(f"cat {_HELD}")
         if _STILL in said:
