@@ -7,7 +7,7 @@ import struct
 from fauxdna.abi.host_queue import DOORBELL_RING, HEADER_UNPADDED, PACKET, PacketOpcode
 from fauxdna.abi.uapi import BoType
 from fauxdna.accel.machine import Machine
-from fauxdna.firmware import build_images
+from fauxdna.firmware import image_loader
 from fauxdna.serve import LocalDie
 
 PACKETS_AT, COMPLETION_AT, QUEUE_SIZE = 0x80, 0x1000, 0x2000
@@ -15,10 +15,9 @@ PACKETS_AT, COMPLETION_AT, QUEUE_SIZE = 0x80, 0x1000, 0x2000
 
 def main() -> None:
     """Header, context, packet, doorbell, wait."""
-    images = build_images()
     with (
         LocalDie() as die,
-        Machine(die, lambda path: images[path.rpartition("/")[2]], log=die.log) as machine,
+        Machine(die, image_loader(), log=die.log) as machine,
         machine.open() as file,
     ):
         bo = file.create_bo(QUEUE_SIZE, BoType.CMD)

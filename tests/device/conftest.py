@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import cast
 
 import pytest
-from _doors import DecodingKernel
+from _files import opened
 from _host import RecordingEngine
 from _machine import Machine
-from _uapi import Program, Sandbox, ServiceKernel
+from _uapi import Program, Sandbox
+from _vfio_user import CONFIG, RawClient
 
 from fauxdna import _core
 from fauxdna.accel import AccelFile
 from fauxdna.accel.machine import Machine as DriverMachine
-from fauxdna.accel.real import RealFile
 from fauxdna.device import Die
-from fauxdna.firmware import build_images
+from fauxdna.firmware import image_loader
 from fauxdna.serve import LocalDie
+from fauxdna.serve.vfio_user import VfioUserServer
 
 
 @pytest.fixture
@@ -42,9 +42,26 @@ def die() -> Iterator[LocalDie]:
 @pytest.fixture
 def host(die: LocalDie) -> Iterator[DriverMachine]:
     """The die's functions under our driver, with one VF."""
-    images = build_images()
-    with DriverMachine(die, lambda path: images[path.rpartition("/")[2]], kick_fd=die.kick_fd, telemetry=die) as host:
+    with DriverMachine(die, image_loader(), kick_fd=die.kick_fd, telemetry=die) as host:
         yield host
+
+
+@pytest.fixture
+def server(die: LocalDie, tmp_path: Path) -> Iterator[VfioUserServer]:
+    """A vfio-user server of the die: sockets ``pf``, ``vf0`` and ``vf1`` in ``tmp_path``."""
+    with VfioUserServer(die) as server:
+        for name in ("pf", "vf0", "vf1"):
+            server.listen(tmp_path / name, name)
+        yield server
+
+
+@pytest.fixture
+def client(server: VfioUserServer, tmp_path: Path) -> Iterator[RawClient]:
+    """A client of the PF that was reset and may access memory and DMA."""
+    with RawClient(tmp_path / "pf") as client:
+        client.reset()
+        client.write(CONFIG, 4, b"\6\0")
+        yield client
 
 
 @pytest.fixture
@@ -63,31 +80,12 @@ def program(sandbox: Sandbox) -> Program:
 @pytest.fixture(params=["local", "real", "service"])
 def file(request: pytest.FixtureRequest, host: DriverMachine, tmp_path: Path) -> Iterator[AccelFile]:
     """An open file of the VF's node, through each door."""
-    with _open(request.param, host, tmp_path) as file:
+    with opened(request.param, host, tmp_path) as file:
         yield file
 
 
 @pytest.fixture(params=["local", "real"])
 def mapping_file(request: pytest.FixtureRequest, host: DriverMachine, tmp_path: Path) -> Iterator[AccelFile]:
     """An open file through each door where mmap is the driver's: a program of the ioctl service maps its node's file itself."""
-    with _open(request.param, host, tmp_path) as file:
+    with opened(request.param, host, tmp_path) as file:
         yield file
-
-
-@contextmanager
-def _open(door: str, host: DriverMachine, folder: Path) -> Iterator[AccelFile]:
-    node = folder / "accel0"
-    node.touch()
-    if door == "service":
-        with Sandbox(host) as sandbox:
-            kernel = ServiceKernel(sandbox)
-            with RealFile(node, kernel) as real:
-                yield real
-            kernel.program.close()
-        return
-    with host.open() as local:
-        if door == "local":
-            yield local
-        else:
-            with RealFile(node, DecodingKernel(local)) as real:
-                yield real

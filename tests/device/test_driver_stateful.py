@@ -15,7 +15,7 @@ from fauxdna.accel import Mapping
 from fauxdna.accel.local import LocalFile
 from fauxdna.accel.machine import Machine
 from fauxdna.errors import FauxdnaError
-from fauxdna.firmware import build_images
+from fauxdna.firmware import image_loader
 from fauxdna.serve import LocalDie
 
 PAGE = 4096
@@ -32,9 +32,8 @@ class Node(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        images = build_images()
         self.die = LocalDie()
-        self.host = Machine(self.die, lambda path: images[path.rpartition("/")[2]], kick_fd=self.die.kick_fd)
+        self.host = Machine(self.die, image_loader(), kick_fd=self.die.kick_fd)
         self.files: list[LocalFile] = [self.host.open() for _ in range(FILES)]
         self.manager = self.host.find(DeviceType.UMQ).memory
         self.open_handles: set[tuple[int, int]] = set()

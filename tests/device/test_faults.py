@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 from _doors import HandMadeQueue
@@ -16,28 +16,11 @@ from fauxdna.bus import Region
 from fauxdna.device.faults import Faults, MailboxFaults
 from fauxdna.driver import Pf, Vf, probe
 from fauxdna.errors import DeviceError, DeviceTimeout, FirmwareRefused, InvalidArgument, MessageRefused
-from fauxdna.firmware import build_images
+from fauxdna.firmware import build_images, image_loader
 from fauxdna.serve import Fault, FaultKind, LocalDie
 
-IMAGES = build_images()
 PF, VF = "0000:05:00.0", "0000:05:00.1"
 TILE_INFO = 0x30006
-
-
-def image(path: str) -> bytes:
-    return IMAGES[path.rpartition("/")[2]]
-
-
-@pytest.fixture
-def die() -> Iterator[LocalDie]:
-    with LocalDie() as die:
-        yield die
-
-
-@pytest.fixture
-def host(die: LocalDie) -> Iterator[Machine]:
-    with Machine(die, image, kick_fd=die.kick_fd, telemetry=die) as host:
-        yield host
 
 
 def works(host: Machine) -> bool:
@@ -88,16 +71,16 @@ def test_what_is_no_fault_is_refused_with_a_remedy(text: str, remedy: str) -> No
 def test_the_psp_refuses_tampered_firmware(name: str) -> None:
     with LocalDie(faults=[Fault.parse(f"firmware-tampered:image={name}")]) as die:
         with pytest.raises(FirmwareRefused) as refused:
-            probe(die.open(PF), PF, image)
+            probe(die.open(PF), PF, image_loader())
         assert refused.value.errno == errno.EIO
         assert f"{name} image: signature does not match" in str([str(entry) for entry in die.log.entries()])
         die.inject()
-        pf = probe(die.open(PF), PF, image)
+        pf = probe(die.open(PF), PF, image_loader())
         pf.close()
 
 
 def test_a_silent_mailbox_times_out_and_a_fresh_probe_works(die: LocalDie) -> None:
-    pf = probe(die.open(PF), PF, image)
+    pf = probe(die.open(PF), PF, image_loader())
     assert isinstance(pf, Pf)
     pf.sriov_configure(1)
     die.inject(Fault.parse(f"mailbox-silent:on=vf,opcode={TILE_INFO:#x},after=1"))
@@ -117,7 +100,7 @@ def test_a_silent_mailbox_times_out_and_a_fresh_probe_works(die: LocalDie) -> No
 
 
 def test_a_refused_message_is_not_worked_and_the_next_one_may_be(die: LocalDie) -> None:
-    pf = probe(die.open(PF), PF, image)
+    pf = probe(die.open(PF), PF, image_loader())
     assert isinstance(pf, Pf)
     die.inject(Fault.parse("message-refused:opcode=0x20001,after=1"))
     for count, refused in ((2, False), (1, True)):
@@ -154,7 +137,7 @@ def test_a_stale_queue_says_what_was_never_submitted(host: Machine, die: LocalDi
 
 
 def test_slow_firmware_is_waited_for_and_others_do_not_wait(die: LocalDie) -> None:
-    pf = probe(die.open(PF), PF, image)
+    pf = probe(die.open(PF), PF, image_loader())
     assert isinstance(pf, Pf)
     pf.sriov_configure(2)
     vfs = [probe(die.open(f"0000:05:00.{number}"), f"vf{number}") for number in (1, 2)]
@@ -183,13 +166,13 @@ def test_slow_firmware_is_waited_for_and_others_do_not_wait(die: LocalDie) -> No
 
 
 def test_a_mailbox_that_is_reset_forgets_a_late_answer(die: LocalDie) -> None:
-    pf = probe(die.open(PF), PF, image)
+    pf = probe(die.open(PF), PF, image_loader())
     die.inject(Fault.parse("mailbox-slow:ms=50"))
     pf.management.send("ATTACH_WORK_BUFFER", buffer_size=0)
     pf.close()
     die.inject()
     time.sleep(0.1)
-    pf = probe(die.open(PF), PF, image)
+    pf = probe(die.open(PF), PF, image_loader())
     pf.close()
 
 
@@ -255,7 +238,7 @@ def test_an_unplugged_vf_reads_all_ones_and_comes_back(host: Machine, die: Local
 
 def test_unplug_and_plug_again_and_again(die: LocalDie) -> None:
     for _ in range(3):
-        with Machine(die, image, kick_fd=die.kick_fd, telemetry=die) as host:
+        with Machine(die, image_loader(), kick_fd=die.kick_fd, telemetry=die) as host:
             assert works(host)
             die.unplug(PF)
             assert die.functions() == (PF,)
@@ -265,8 +248,8 @@ def test_unplug_and_plug_again_and_again(die: LocalDie) -> None:
 
 
 def test_without_faults_nothing_is_in_the_way(die: LocalDie) -> None:
-    with Machine(die, image, kick_fd=die.kick_fd, telemetry=die):
+    with Machine(die, image_loader(), kick_fd=die.kick_fd, telemetry=die):
         functions = die._die.functions().values()
         assert [function.mailbox.faults for function in functions] == [None, None]
-    data = IMAGES["npu.dev.sbin"]
+    data = build_images()["npu.dev.sbin"]
     assert Faults((), die._die.lock).tamper(FaultKind.FIRMWARE_TAMPERED, data) is data  # type: ignore[arg-type]

@@ -21,7 +21,7 @@ from fauxdna.abi.uapi_next import Level, NextArray, NextState
 from fauxdna.accel import AccelFile
 from fauxdna.accel.machine import Machine
 from fauxdna.errors import FauxdnaError
-from fauxdna.firmware import build_images
+from fauxdna.firmware import image_loader
 from fauxdna.serve import LocalDie
 
 LOG, TRACE = NextArray.FW_LOG, NextArray.FW_TRACE
@@ -93,7 +93,7 @@ def test_the_log_has_the_lines_that_firmware_wrote(file: AccelFile) -> None:
 def test_the_log_is_the_dies_own() -> None:
     with (
         LocalDie() as die,
-        Machine(die, lambda path: build_images()[path.rpartition("/")[2]]) as machine,
+        Machine(die, image_loader()) as machine,
         machine.open(level=Level.NEXT) as file,
     ):
         switch(file, NextState.FW_LOG, 1, 4)

@@ -10,10 +10,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from _doors import DecodingKernel, HandMadeQueue
+from _doors import HandMadeQueue
+from _files import opened
 from _patience import PATIENCE, PATIENCE_MS, eventually
 from _program import load, page, program, sample, sleep
-from _uapi import Sandbox, ServiceKernel
 
 from fauxdna.abi import messages_5_24, uapi, uapi_next
 from fauxdna.abi.host_queue import CompletionState
@@ -22,9 +22,8 @@ from fauxdna.abi.uapi_next import Level, NextArray, NextInfo, NextState
 from fauxdna.accel import AccelFile, Qos
 from fauxdna.accel.local import LocalFile
 from fauxdna.accel.machine import Machine
-from fauxdna.accel.real import RealFile
 from fauxdna.errors import BufferTooSmall, FauxdnaError
-from fauxdna.firmware import build_images
+from fauxdna.firmware import build_images, image_loader
 from fauxdna.runtime import Npu
 from fauxdna.serve import LocalDie
 
@@ -36,31 +35,14 @@ DPM = ((400, 400), (960, 576), (1108, 576), (1200, 847), (1200, 1200))
 
 @pytest.fixture
 def host() -> Iterator[Machine]:
-    with LocalDie() as die, Machine(die, _load, vfs=2, kick_fd=die.kick_fd, telemetry=die) as machine:
+    with LocalDie() as die, Machine(die, image_loader(), vfs=2, kick_fd=die.kick_fd, telemetry=die) as machine:
         yield machine
-
-
-def _load(path: str) -> bytes:
-    return build_images()[path.rpartition("/")[2]]
 
 
 @pytest.fixture(params=["local", "real", "service"])
 def file(host: Machine, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[AccelFile]:
-    if request.param == "service":
-        node = tmp_path / "accel0"
-        node.touch()
-        with Sandbox(host, level=Level.NEXT) as sandbox, RealFile(node, ServiceKernel(sandbox)) as real:
-            yield real
-        return
-    local = host.open(level=Level.NEXT)
-    if request.param == "local":
-        yield local
-    else:
-        node = tmp_path / "accel0"
-        node.touch()
-        with RealFile(node, DecodingKernel(local)) as real:
-            yield real
-    local.close()
+    with opened(request.param, host, tmp_path, Level.NEXT) as file:
+        yield file
 
 
 def ask(file: AccelFile, param: int, layout: uapi.Struct) -> uapi.Record:
@@ -103,7 +85,7 @@ def test_versions_are_those_of_the_images() -> None:
             FirmwareKind.CERT, cert_manifest(version=(3, 4, 5, 6)), development_key(), protocol=(5, 24), name="cert"
         ),
     }
-    with LocalDie() as die, Machine(die, lambda path: images[path.rpartition("/")[2]]) as machine:
+    with LocalDie() as die, Machine(die, image_loader(images)) as machine:
         for kind in (DeviceType.UMQ, DeviceType.PF):
             with machine.open(kind, level=Level.NEXT) as file:
                 version = ask(file, InfoParam.FIRMWARE_VERSION, uapi.QUERY_FIRMWARE_VERSION)
@@ -408,7 +390,7 @@ def test_older_firmware_has_no_answers() -> None:
     images = build_images(protocol=(5, 10))
     with (
         LocalDie() as die,
-        Machine(die, lambda path: images[path.rpartition("/")[2]]) as machine,
+        Machine(die, image_loader(images)) as machine,
         machine.open(level=Level.NEXT) as file,
     ):
         with pytest.raises(FauxdnaError, match=r"speaks protocol 5\.10") as caught:

@@ -13,15 +13,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from _files import opened
 from _patience import PATIENCE
 from _program import INNER, OUT, ROWS, array_step, expected, sample
-from _uapi import Sandbox, ServiceKernel
 
 from fauxdna.abi.elf import SCRATCH_PAD_SIZE
 from fauxdna.abi.uapi_next import Level
 from fauxdna.accel import AccelFile
 from fauxdna.accel.machine import Machine
-from fauxdna.accel.real import RealFile
 from fauxdna.artifact import elf
 from fauxdna.runtime import Buffer
 from fauxdna.runtime._loader import Constants, LoadedKernel
@@ -34,14 +33,8 @@ WORKSPACE = "2"
 
 @pytest.fixture(params=["local", "service"])
 def file(host: Machine, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[AccelFile]:
-    if request.param == "local":
-        with host.open(level=Level.NEXT) as local:
-            yield local
-        return
-    node = tmp_path / "accel0"
-    node.touch()
-    with Sandbox(host, level=Level.NEXT) as sandbox, RealFile(node, ServiceKernel(sandbox)) as real:
-        yield real
+    with opened(request.param, host, tmp_path, Level.NEXT) as file:
+        yield file
 
 
 def memory_at(host: Machine, address: int) -> bytes:

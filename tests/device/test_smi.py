@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -19,14 +18,6 @@ from fauxdna.accel.overview import overview, set_force_preemption, set_power_mod
 from fauxdna.accel.real import RealFile
 from fauxdna.cli import smi
 from fauxdna.cli._output import Output
-from fauxdna.firmware import build_images
-from fauxdna.serve import LocalDie
-
-
-@pytest.fixture
-def host() -> Iterator[Machine]:
-    with LocalDie() as die, Machine(die, lambda path: build_images()[path.rpartition("/")[2]], kick_fd=die.kick_fd) as machine:
-        yield machine
 
 
 def test_the_view_follows_the_state(host: Machine, tmp_path: Path) -> None:

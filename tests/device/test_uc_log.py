@@ -10,19 +10,16 @@ from pathlib import Path
 
 import pytest
 from _doors import HandMadeQueue
+from _files import opened
 from _patience import PATIENCE, PATIENCE_MS
-from _uapi import Sandbox, ServiceKernel
 
 from fauxdna.abi.control_code import PAGE_SIZE
-from fauxdna.abi.uapi import ATTRIBUTE_STATE, HWCTX_ENTRY, ArrayParam, BoType, StateParam
+from fauxdna.abi.uapi import ATTRIBUTE_STATE, HWCTX_ENTRY, ArrayParam, BoType, DeviceType, StateParam
 from fauxdna.abi.uapi_next import Level
 from fauxdna.accel import AccelFile, Mapping
 from fauxdna.accel.machine import Machine
-from fauxdna.accel.real import RealFile
 from fauxdna.errors import FauxdnaError
-from fauxdna.firmware import build_images
 from fauxdna.runtime._queue import CommandQueue
-from fauxdna.serve import LocalDie
 
 ASSIGN, REMOVE = 1, 2
 DEBUG, TRACE, DEBUG_QUEUE, LOG = range(4)
@@ -44,30 +41,17 @@ TEXTS = {
 
 
 @pytest.fixture(params=["local", "service"])
-def file(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[AccelFile]:
+def file(host: Machine, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[AccelFile]:
     """An open file of our driver, and one of a program in a sandbox."""
-    with (
-        LocalDie() as die,
-        Machine(die, lambda path: build_images()[path.rpartition("/")[2]], kick_fd=die.kick_fd, telemetry=die) as machine,
-        machine.open(level=Level.NEXT) as opened,
-    ):
-        # Level INFORMATION: packets that end well are logged as well.
-        opened.function.ask("SET_RUNTIME_CONFIG", type=5, data=3)
-        if request.param == "local":
-            yield opened
-            return
-        (tmp_path / "accel0").touch()
-        with Sandbox(machine, level=Level.NEXT) as sandbox, RealFile(tmp_path / "accel0", ServiceKernel(sandbox)) as real:
-            yield real
+    # Level INFORMATION: packets that end well are logged as well.
+    host.find(DeviceType.UMQ).ask("SET_RUNTIME_CONFIG", type=5, data=3)
+    with opened(request.param, host, tmp_path, Level.NEXT) as file:
+        yield file
 
 
-def test_unless_more_is_wanted_only_failures_are_logged() -> None:
+def test_unless_more_is_wanted_only_failures_are_logged(host: Machine) -> None:
     """XRT gives each context a log buffer "for failure logs", and makes a file of whatever it finds there."""
-    with (
-        LocalDie() as die,
-        Machine(die, lambda path: build_images()[path.rpartition("/")[2]], kick_fd=die.kick_fd) as machine,
-        machine.open(level=Level.NEXT) as file,
-    ):
+    with host.open(level=Level.NEXT) as file:
         queue = HandMadeQueue(file, padded=True, tiles=4)
         log, mapping, _ = allocate(file, b"", CHUNK)
         file.config_hwctx(queue.handle, ASSIGN, describe(file, LOG, log, [(0, CHUNK)]))

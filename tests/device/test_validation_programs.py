@@ -19,7 +19,7 @@ from fauxdna.abi.uapi_next import Level, NextArray
 from fauxdna.accel.machine import Machine
 from fauxdna.artifact import archive, elf
 from fauxdna.compiler import validation
-from fauxdna.firmware import build_images
+from fauxdna.firmware import image_loader
 from fauxdna.serve import LocalDie
 
 CORES = 12
@@ -30,7 +30,7 @@ def test_the_product_is_computed_and_counted() -> None:
     assert 2 * validation.ROWS * validation.INNER * validation.COLUMNS == 2_097_152
     with (
         LocalDie() as die,
-        Machine(die, lambda path: build_images()[path.rpartition("/")[2]], kick_fd=die.kick_fd) as machine,
+        Machine(die, image_loader(), kick_fd=die.kick_fd) as machine,
         machine.open(level=Level.NEXT) as file,
     ):
         queue = HandMadeQueue(file, padded=True, tiles=CORES)

@@ -11,7 +11,6 @@ import os
 import random
 import struct
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -23,7 +22,6 @@ from fauxdna.abi.host_queue import HEADER_UNPADDED, PACKET
 from fauxdna.bus import Region
 from fauxdna.bus.vfio_user import VfioUserBus
 from fauxdna.firmware import build_images
-from fauxdna.serve import LocalDie
 from fauxdna.serve.vfio_user import VfioUserServer
 
 PAGE = 4096
@@ -61,11 +59,9 @@ def addresses(numbers: random.Random, base: int = BASE) -> int:
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Iterator[Path]:
-    with LocalDie() as die, VfioUserServer(die) as server:
-        for name in ("pf", "vf0", "vf1"):
-            server.listen(tmp_path / name, name)
-        yield tmp_path
+def folder(server: VfioUserServer, tmp_path: Path) -> Path:
+    """Of the functions' sockets."""
+    return tmp_path
 
 
 def test_a_hole_tells_that_it_was_read() -> None:

@@ -23,21 +23,6 @@ PAGE = 4096
 
 
 @pytest.fixture
-def server(die: LocalDie, tmp_path: Path) -> Iterator[VfioUserServer]:
-    with VfioUserServer(die) as server:
-        server.listen(tmp_path / "pf")
-        yield server
-
-
-@pytest.fixture
-def client(server: VfioUserServer, tmp_path: Path) -> Iterator[RawClient]:
-    with RawClient(tmp_path / "pf") as client:
-        client.reset()
-        client.write(CONFIG, 4, b"\6\0")
-        yield client
-
-
-@pytest.fixture
 def memory() -> Iterator[int]:
     fd = memfd(1 << 20)
     yield fd

@@ -6,7 +6,6 @@ import errno
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -20,18 +19,10 @@ from fauxdna.accel.machine import Machine
 from fauxdna.bus import BusError, Region
 from fauxdna.bus.vfio_user import VfioUserBus, VfioUserHost
 from fauxdna.driver import Pf, probe
-from fauxdna.firmware import build_images
+from fauxdna.firmware import image_loader
 from fauxdna.runtime import Npu
 from fauxdna.serve import LocalDie
 from fauxdna.serve.vfio_user import VfioUserServer
-
-
-@pytest.fixture
-def server(die: LocalDie, tmp_path: Path) -> Iterator[VfioUserServer]:
-    with VfioUserServer(die) as server:
-        for function in ("pf", "vf0", "vf1"):
-            server.listen(tmp_path / function, function)
-        yield server
 
 
 @pytest.fixture
@@ -40,8 +31,7 @@ def sockets(server: VfioUserServer, tmp_path: Path) -> VfioUserHost:
 
 
 def machine(host: VfioUserHost, vfs: int) -> Machine:
-    images = build_images()
-    return Machine(host, lambda path: images[path.rpartition("/")[2]], vfs=vfs)
+    return Machine(host, image_loader(), vfs=vfs)
 
 
 def test_a_packet_on_each_of_two_vfs(server: VfioUserServer, sockets: VfioUserHost) -> None:
@@ -97,9 +87,8 @@ def test_a_server_that_ends_under_its_client(die: LocalDie, tmp_path: Path) -> N
 
 def test_vfs_for_clients_while_the_pf_is_driven_here(die: LocalDie, tmp_path: Path) -> None:
     """As a hypervisor's host: PF and VF 0 in this process, VF 1 on a socket."""
-    images = build_images()
     with (
-        Machine(die, lambda path: images[path.rpartition("/")[2]], vfs=1) as host,
+        Machine(die, image_loader(), vfs=1) as host,
         VfioUserServer(die) as server,
     ):
         server.listen(tmp_path / "vf0", 0)

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -25,14 +25,6 @@ from fauxdna.serve import LocalDie, slot
 from fauxdna.serve.vfio_user import VfioUserServer
 
 PAGE = 4096
-
-
-@pytest.fixture
-def server(die: LocalDie, tmp_path: Path) -> Iterator[VfioUserServer]:
-    with VfioUserServer(die) as server:
-        for name in ("pf", "vf0", "vf1"):
-            server.listen(tmp_path / name, name)
-        yield server
 
 
 def healthy(folder: Path) -> None:
@@ -184,11 +176,10 @@ CLIENT = """
 import sys
 from fauxdna.accel.machine import Machine
 from fauxdna.bus.vfio_user import VfioUserHost
-from fauxdna.firmware import build_images
+from fauxdna.firmware import image_loader
 sys.path[:0] = sys.argv[3:]
-images = build_images()
 host = VfioUserHost({f"0000:05:00.{number}": f"{sys.argv[1]}/{name}" for number, name in enumerate(("pf", "vf0", "vf1"))})
-machine = Machine(host, lambda path: images[path.rpartition("/")[2]], vfs=1)
+machine = Machine(host, image_loader(), vfs=1)
 if sys.argv[2] == "vfs":
     print("running", flush=True)
     while True:

@@ -6,29 +6,15 @@ import errno
 import os
 import struct
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from _usage import descriptors, grew
 from _vfio_user import BOOL, CONFIG, ERR, EVENTFD, GET_IRQ_INFO, MASK, NONE, SET_IRQS, TRIGGER, UNMASK, RawClient
 
-from fauxdna.serve import LocalDie
-from fauxdna.serve.vfio_user import VfioUserServer
-
 PENDING = 0x800
 """The pending bits in BAR1 (docs/device.md)."""
 ENABLED = 0x80
 """MSI-X Enable, in the upper byte of the capability's control word."""
-
-
-@pytest.fixture
-def client(die: LocalDie, tmp_path: Path) -> Iterator[RawClient]:
-    with VfioUserServer(die) as server:
-        server.listen(tmp_path / "pf")
-        with RawClient(tmp_path / "pf") as client:
-            client.reset()
-            client.write(CONFIG, 4, b"\6\0")
-            yield client
 
 
 @pytest.fixture

@@ -21,13 +21,6 @@ PF = b"\x22\x10\xf2\x17"
 
 
 @pytest.fixture
-def server(die: LocalDie, tmp_path: Path) -> Iterator[VfioUserServer]:
-    with VfioUserServer(die) as server:
-        server.listen(tmp_path / "pf")
-        yield server
-
-
-@pytest.fixture
 def first(server: VfioUserServer, tmp_path: Path) -> Iterator[RawClient]:
     """Who has the function."""
     with RawClient(tmp_path / "pf") as client:

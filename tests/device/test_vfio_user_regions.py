@@ -24,17 +24,8 @@ from _vfio_user import (
 )
 
 from fauxdna.bus import BusError, Region
-from fauxdna.serve import LocalDie
 from fauxdna.serve.slot import Slot
 from fauxdna.serve.vfio_user import VfioUserServer
-
-
-@pytest.fixture
-def server(die: LocalDie, tmp_path: Path) -> Iterator[VfioUserServer]:
-    with VfioUserServer(die) as server:
-        server.listen(tmp_path / "pf")
-        server.listen(tmp_path / "vf0", 0)
-        yield server
 
 
 @pytest.fixture

@@ -24,7 +24,7 @@ from fauxdna.accel import AccelFile
 from fauxdna.accel.machine import Machine
 from fauxdna.artifact.elf import Kernel, parse
 from fauxdna.errors import CommandFailed
-from fauxdna.firmware import build_images
+from fauxdna.firmware import image_loader
 from fauxdna.runtime import Npu
 from fauxdna.runtime._buffer import Buffer
 from fauxdna.runtime._loader import Constants, LoadedKernel
@@ -103,7 +103,7 @@ def program(request: pytest.FixtureRequest, trixie_root: TrixieRoot, tmp_path_fa
 def file() -> Iterator[AccelFile]:
     with (
         LocalDie() as die,
-        Machine(die, lambda path: build_images()[path.rpartition("/")[2]], kick_fd=die.kick_fd, telemetry=die) as machine,
+        Machine(die, image_loader(), kick_fd=die.kick_fd, telemetry=die) as machine,
         machine.open(level=Level.NEXT) as opened,
     ):
         yield opened

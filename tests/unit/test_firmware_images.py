@@ -18,6 +18,7 @@ from fauxdna.firmware import (
     build_images,
     development_key,
     development_public_key,
+    image_loader,
     npu_manifest,
     verify,
     verify_image,
@@ -122,3 +123,11 @@ def test_patched_images_are_refused_or_the_same(patches: list[tuple[int, bytes]]
     else:
         with pytest.raises(FirmwareError):
             verify(bytes(image) + tail, development_public_key())
+
+
+def test_a_loader_finds_images_whatever_the_directory_and_no_others() -> None:
+    load = image_loader({"npu.dev.sbin": b"npu"})
+    assert load("amdnpu/17f2_10/npu.dev.sbin") == load("npu.dev.sbin") == b"npu"
+    with pytest.raises(FileNotFoundError, match=r"amdnpu/17f2_10/cert\.dev\.sbin"):
+        load("amdnpu/17f2_10/cert.dev.sbin")
+    assert image_loader()("amdnpu/17f2_10/cert.dev.sbin") == build_images()["cert.dev.sbin"]

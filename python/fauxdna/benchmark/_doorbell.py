@@ -22,7 +22,7 @@ from ..abi.control_code import FILLER, PAGE_HEADER, PAGE_MAGIC, PAGE_SIZE, Opcod
 from ..abi.host_queue import DOORBELL_PAGE_SIZE
 from ..driver import Pf, Vf, probe
 from ..errors import Unsupported
-from ..firmware import build_images
+from ..firmware import image_loader
 from ..serve import LocalDie
 
 SAMPLES = 100_000
@@ -89,10 +89,9 @@ def doorbell(samples: int = SAMPLES) -> dict[str, float]:
 
 def _mailbox() -> float:
     """Median round trip of AIE_TILE_INFO."""
-    images = build_images()
     with ExitStack() as stack:
         die = stack.enter_context(LocalDie())
-        pf = probe(die.open(die.functions()[0]), "pf", lambda path: images[path.rpartition("/")[2]])
+        pf = probe(die.open(die.functions()[0]), "pf", image_loader())
         stack.callback(pf.close)
         assert isinstance(pf, Pf)
         pf.sriov_configure(1)

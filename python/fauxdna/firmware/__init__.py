@@ -7,7 +7,7 @@ given another root key.
 
 from ._container import FirmwareError, Image, build, verify
 from ._keys import development_key, development_public_key, key_id, load_private_key, load_public_key
-from ._release import build_images, cert_manifest, npu_manifest, verify_image
+from ._release import build_images, cert_manifest, image_loader, npu_manifest, verify_image
 
 __all__ = [
     "FirmwareError",
@@ -17,6 +17,7 @@ __all__ = [
     "cert_manifest",
     "development_key",
     "development_public_key",
+    "image_loader",
     "key_id",
     "load_private_key",
     "load_public_key",

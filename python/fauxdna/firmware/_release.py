@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+from collections.abc import Callable, Mapping
 from functools import cache
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -66,6 +68,21 @@ def build_images(key: bytes | None = None, protocol: tuple[int, int] = RELEASE) 
     ``protocol``: the mailbox protocol they speak, of those in ``abi.protocols``.
     """
     return _build(protocol) if key is None else _sign(load_private_key(key), protocol)
+
+
+def image_loader(images: Mapping[str, bytes] | None = None) -> Callable[[str], bytes]:
+    """What a driver loads ``images`` (by file name; by default :func:`build_images`) with: gives the image at a path such as
+    ``amdnpu/17f2_10/npu.dev.sbin``, whatever the directory, or raises ``FileNotFoundError``.
+    """
+    known = build_images() if images is None else images
+
+    def load(path: str) -> bytes:
+        name = path.rpartition("/")[2]
+        if name not in known:
+            raise FileNotFoundError(errno.ENOENT, "there is no such image", path)
+        return known[name]
+
+    return load
 
 
 @cache

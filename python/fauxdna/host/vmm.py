@@ -10,7 +10,7 @@ from pathlib import Path
 
 from fauxdna.driver import Pf, probe
 from fauxdna.errors import InvalidArgument
-from fauxdna.firmware import build_images
+from fauxdna.firmware import image_loader
 from fauxdna.log import Level, Log
 from fauxdna.serve import LocalDie
 from fauxdna.serve.vfio_user import VfioUserServer
@@ -57,9 +57,8 @@ def serve(
             undo.callback(log.subscribe(lambda entry: print(entry, file=output), Level.INFO))
         die = undo.enter_context(LocalDie(total_vfs=vfs, columns=columns, pace=pace, log=log))
         if "pf" not in sockets:
-            images = build_images()
             (bdf,) = die.functions()
-            pf = probe(die.open(bdf), bdf, lambda path: images[path.rpartition("/")[2]], log)
+            pf = probe(die.open(bdf), bdf, image_loader(), log)
             undo.callback(pf.close)
             assert isinstance(pf, Pf)
             pf.sriov_configure(vfs)

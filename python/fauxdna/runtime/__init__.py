@@ -58,14 +58,11 @@ def open_npu(
     if node is not None:
         return Npu(RealFile(node), trace=trace)
     # Only who wants a die needs the device: a real node works without it.
-    from fauxdna.firmware import build_images
+    from fauxdna.firmware import image_loader
     from fauxdna.serve import LocalDie
 
     with ExitStack() as undo:
         die = undo.enter_context(LocalDie(pace=pace, cpu=cpu))
-        images = build_images()
-        machine = undo.enter_context(
-            Machine(die, lambda path: images[path.rpartition("/")[2]], kick_fd=die.kick_fd, telemetry=die, log=die.log)
-        )
+        machine = undo.enter_context(Machine(die, image_loader(), kick_fd=die.kick_fd, telemetry=die, log=die.log))
         log = die.log
         return Npu(machine.open(DeviceType.UMQ), undo.pop_all(), trace=trace, log=lambda: [str(entry) for entry in log.entries()])
