@@ -11,6 +11,7 @@ KERNELS = {
     "bad": "WRITE_32 0x1FFFFC, 1",  # no register of a mem tile
     "stuck": "POLL_32 0x100000, 1",  # which nobody writes
     "slow": "SLEEP 400000",  # microseconds
+    "long": "SLEEP 3600000000",
 }
 
 
