@@ -9,14 +9,17 @@ from __future__ import annotations
 import json
 from typing import Any, Final
 
+import numpy as np
+
 from ..abi import array, firmware_ring
 from ..abi.array import CoreEvent, tile_address
-from ..abi.control_code import Opcode
+from ..abi.control_code import UC_PER_COLUMN, Opcode
 from ..abi.firmware_ring import EVENT_ARGUMENTS, Category, EventId
 from ..abi.tile_program import CONV2D, FILL, ElementType, Requantise
 from ..abi.tile_program import Opcode as TileOpcode
 from ..artifact import archive, elf_writer
-from .control_code import ControlCode, Transfer, operation, write
+from . import codegen, ir, streams
+from .control_code import ControlCode, Patch, Transfer, operation, write
 from .tile_code import assemble
 
 ARCHIVE: Final = "xrt_smi_npu3.a"
@@ -110,23 +113,89 @@ def _gemm_program() -> bytes:
     )
 
 
-def _recipe(runs: int) -> bytes:
-    """XRT's recipe for so many runs of the empty kernel."""
+def tokens(columns: int) -> bytes:
+    """The ELF of a kernel that waits, in each column, for the task-complete token of a DMA that reads a word of its argument."""
+    pages, references = {}, []
+    for column in range(columns):
+        code = ControlCode(UC_PER_COLUMN * column)
+        shim, mem = tile_address(column, array.SHIM_ROW), tile_address(column, array.MEM_ROW)
+        code.transfer(streams.circuits(column))
+        code.transfer(
+            [
+                Transfer(mem + array.MEM_BD_S2MM, array.MEM_BD_WORDS.pack(address=array.MEM_WINDOW // 4, length=1)),
+                Transfer(shim + array.SHIM_BD, array.SHIM_BD_WORDS.pack(length=1), (Patch(0, "0"),)),
+            ]
+        )
+        code.operate(
+            write(mem + array.MEM_S2MM_START, 0)
+            + write(shim + array.SHIM_MM2S_START, array.START_QUEUE.encode(token=1)[0])
+            + operation(
+                Opcode.WAIT_TCTS,
+                tile=array.tile_id(column, array.SHIM_ROW),
+                actor=array.SHIM_ACTOR_MM2S[0],
+                count=1,
+            )
+        )
+        pages[UC_PER_COLUMN * column], found = code.finish()
+        references += found
+    return elf_writer.write(pages, references, b"", arguments=1, columns=columns)
+
+
+def _sanity() -> dict[str, bytes]:
+    """A convolution of a column's four cores, whose output XRT compares with numpy's, byte by byte."""
+    rng = np.random.default_rng(0)
+    x = rng.integers(-128, 128, (16, 24, 24))
+    weights = rng.integers(-128, 128, (32, 16, 3, 3))
+    y = np.einsum("ocij,cyxij->oyx", weights, np.lib.stride_tricks.sliding_window_view(x, (3, 3), (1, 2)))
+    given = ir.Tensor("given", 24, 24, 16, ElementType.F32, ir.Layout.PLANES)
+    source = ir.Tensor("source", 24, 24, 16, ElementType.S8)
+    result = ir.Tensor("result", 22, 22, 32, ElementType.S32)
+    out = ir.Tensor("out", 22, 22, 32, ElementType.S32, ir.Layout.PLANES)
+    layers = (
+        ir.Convert("quantise", (given,), source, clamp_low=-128, clamp_high=127),
+        ir.Conv("convolve", (source,), result, weights=weights.astype(np.int8), stage=ir.OutputStage()),
+        ir.Convert("order", (result,), out),
+    )
+    generated = codegen.generate(ir.Segment("sanity", (given,), (out,), layers), columns=1)
+    data = {"ifm": x.astype("<f4").tobytes(), "ofm": y.astype("<i4").tobytes()}
+    buffers = [("ifm", "input", len(data["ifm"])), ("ofm", "output", len(data["ofm"]))]
+    bindings = [
+        {"name": "ifm", "size": len(data["ifm"]), "init": {"file": "ifm_sanity_npu3.bin"}},
+        {"name": "ofm", "size": len(data["ofm"]), "validate": {"file": "ofm_sanity_npu3.bin"}},
+    ]
+    return {
+        "control_sanity_npu3.elf": generated.elf,
+        "recipe_sanity_npu3.json": _recipe("control_sanity_npu3.elf", [*buffers, ("work", "internal", generated.workspace)]),
+        "profile_sanity_npu3.json": _profile(10, bindings),
+    } | {f"{name}_sanity_npu3.bin": each for name, each in data.items()}
+
+
+_ONE_BUFFER: Final = [("b", "internal", 4096)]
+
+
+def _recipe(elf: str, buffers: list[tuple[str, str, int]] = _ONE_BUFFER, *, runs: int = 1) -> bytes:
+    """XRT's recipe for so many runs of an ELF's kernel on buffers of a name, a type and a size."""
+    run = {"name": "k", "arguments": [{"name": name, "argidx": index} for index, (name, _, _) in enumerate(buffers)]}
     return _json(
         {
             "version": "1.0",
-            "header": {"programs": ["nop.elf"]},
+            "header": {"programs": [elf]},
             "resources": {
-                "buffers": [{"name": "b", "type": "input", "size": 4096}],
+                "buffers": [{"name": name, "type": kind, "size": size} for name, kind, size in buffers],
                 "kernels": [{"name": "k", "instance": "DPU:inst0"}],
             },
-            "execution": {"runs": [{"name": "k", "arguments": [{"name": "b", "argidx": 0}]}] * runs},
+            "execution": {"runs": [run] * runs},
         }
     )
 
 
-def _profile(iterations: int) -> bytes:
-    return _json({"version": "1.0", "execution": {"iterations": iterations, "verbose": False}})
+def _profile(iterations: int, bindings: list[dict[str, Any]] | None = None) -> bytes:
+    """How often XRT runs a recipe; with bindings, each time's outputs are looked at."""
+    execution: dict[str, Any] = {"iterations": iterations}
+    if bindings is None:
+        return _json({"version": "1.0", "execution": execution})
+    execution["iteration"] = {"wait": True, "validate": True}
+    return _json({"version": "1.0", "bindings": bindings, "execution": execution})
 
 
 def trace_events() -> bytes:
@@ -163,19 +232,29 @@ def is_ours(data: bytes) -> bool:
 
 def build() -> bytes:
     """The archive."""
-    return archive.write(
-        {
-            "README": README,
-            "nop.elf": empty(),
-            "gemm.elf": gemm(),
-            "recipe_latency.json": _recipe(1),
-            "profile_latency.json": _profile(_LATENCY_ITERATIONS),
-            "recipe_throughput.json": _recipe(5),
-            "profile_throughput.json": _profile(_LATENCY_ITERATIONS),
-            "recipe_cmd_chain_latency.json": _recipe(_LIST),
-            "profile_cmd_chain_latency.json": _profile(_LIST_ITERATIONS),
-            "recipe_cmd_chain_throughput.json": _recipe(_LIST),
-            "profile_cmd_chain_throughput.json": _profile(_LIST_ITERATIONS),
-            "trace_events.json": trace_events(),
-        }
-    )
+    return archive.write(members())
+
+
+def members() -> dict[str, bytes]:
+    """What is in the archive, by name."""
+    return {
+        "README": README,
+        "nop.elf": empty(),
+        "gemm.elf": gemm(),
+        "recipe_latency.json": _recipe("nop.elf"),
+        "profile_latency.json": _profile(_LATENCY_ITERATIONS),
+        "recipe_throughput.json": _recipe("nop.elf", runs=5),
+        "profile_throughput.json": _profile(_LATENCY_ITERATIONS),
+        "recipe_cmd_chain_latency.json": _recipe("nop.elf", runs=_LIST),
+        "profile_cmd_chain_latency.json": _profile(_LIST_ITERATIONS),
+        "recipe_cmd_chain_throughput.json": _recipe("nop.elf", runs=_LIST),
+        "profile_cmd_chain_throughput.json": _profile(_LIST_ITERATIONS),
+        "tct_1col.elf": tokens(1),
+        "recipe_tct_one_column.json": _recipe("tct_1col.elf"),
+        "profile_tct_one_column.json": _profile(_LATENCY_ITERATIONS),
+        "tct_4col.elf": tokens(array.COLUMNS),
+        "recipe_tct_all_column.json": _recipe("tct_4col.elf"),
+        "profile_tct_all_column.json": _profile(_LATENCY_ITERATIONS),
+        "trace_events.json": trace_events(),
+        **_sanity(),
+    }
