@@ -10,6 +10,19 @@ from collections.abc import Callable
 
 from _patience import PATIENCE
 
+from fauxdna._core import Interrupts
+
+
+def _make_what_is_made_once() -> None:
+    """By what interrupts are signalled (``src/notify.rs``): a process makes it at its first use and keeps it."""
+    interrupts, eventfd = Interrupts(1), os.eventfd(0)
+    interrupts.set(0, eventfd)
+    interrupts.trigger(0)
+    os.close(eventfd)
+
+
+_make_what_is_made_once()
+
 
 def descriptors() -> int:
     """Open file descriptors, without those that garbage holds."""

@@ -21,7 +21,6 @@ from _sandboxed import Runner
 from _usage import grew, names, usage
 from test_daemon import folder, serving
 
-from fauxdna._core import Interrupts
 from fauxdna.abi import bars
 from fauxdna.abi.drm import CoreIoctl
 from fauxdna.abi.uapi import BoType, Ioctl
@@ -87,13 +86,7 @@ def serving_here(runner: Runner, folder: str) -> Iterator[tuple[str, Machine]]:
     """A daemon in this process, so that everything it holds can be counted: its socket and its machine. It has been used."""
     log = Log()
     with bring_up("0000:05:00.0", log=log) as machine:
-        # What is made at its first use and kept: what signals interrupts, and each vector's eventfd.
-        interrupts = Interrupts(1)
-        eventfd = os.eventfd(0)
-        interrupts.set(0, eventfd)
-        interrupts.trigger(0)
-        interrupts.set(0, None)
-        os.close(eventfd)
+        # What is made at its first use and kept: each vector's eventfd.
         with machine.open() as file:
             queue = file.create_bo(8192, BoType.SHARE)
             for _ in bars.CONTEXT_VECTORS:
