@@ -103,6 +103,7 @@ pub mod array {
     pub const MEM_LOCK_REQUEST: u32 = 0x18000;
     pub const MEM_LOCKS_PER_HALF: u32 = 32;
     pub const MEM_LOCKS: u32 = 64;
+    pub const MEM_LOCK_WINDOW: u32 = 448;
     pub const MEM_WINDOW: u32 = 0x2000000;
     pub const SHIM_BD: u32 = 0x18000;
     pub const SHIM_BD_STRIDE: u32 = 48;
@@ -264,14 +265,16 @@ pub mod array {
         pub const RELEASE_VALUE: Bits = Bits { word: 4, low: 12, width: 7 };
         pub const D0_WRAP: Bits = Bits { word: 4, low: 19, width: 12 };
         pub const D1_STEP: Bits = Bits { word: 5, low: 0, width: 22 };
-        pub const NEXT_BD: Bits = Bits { word: 5, low: 22, width: 4 };
+        pub const AXI_QOS: Bits = Bits { word: 5, low: 22, width: 4 };
         pub const USE_NEXT_BD: Bits = Bits { word: 5, low: 26, width: 1 };
-        pub const ENABLE_PACKET: Bits = Bits { word: 5, low: 27, width: 1 };
+        pub const NEXT_BD: Bits = Bits { word: 5, low: 27, width: 4 };
+        pub const ENABLE_PACKET: Bits = Bits { word: 5, low: 31, width: 1 };
         pub const D2_STEP: Bits = Bits { word: 6, low: 0, width: 22 };
-        pub const ITERATION_CURRENT: Bits = Bits { word: 6, low: 22, width: 8 };
+        pub const ITERATION_CURRENT: Bits = Bits { word: 6, low: 22, width: 6 };
         pub const TLAST_SUPPRESS: Bits = Bits { word: 6, low: 30, width: 1 };
         pub const ITERATION_STEP: Bits = Bits { word: 7, low: 0, width: 22 };
-        pub const ITERATION_WRAP: Bits = Bits { word: 7, low: 22, width: 8 };
+        pub const ITERATION_WRAP: Bits = Bits { word: 7, low: 22, width: 6 };
+        pub const AXI_CACHE: Bits = Bits { word: 7, low: 28, width: 4 };
         pub const PACKET_ID: Bits = Bits { word: 8, low: 0, width: 5 };
         pub const OUT_OF_ORDER_ID: Bits = Bits { word: 8, low: 6, width: 4 };
         pub const D3_STEP: Bits = Bits { word: 8, low: 10, width: 22 };
@@ -306,8 +309,8 @@ pub mod array {
         pub const D1_WRAP: Bits = Bits { word: 9, low: 17, width: 12 };
         pub const D2_WRAP: Bits = Bits { word: 10, low: 0, width: 12 };
         pub const ITERATION_WRAP: Bits = Bits { word: 10, low: 12, width: 8 };
-        pub const NEXT_BD: Bits = Bits { word: 10, low: 20, width: 4 };
-        pub const USE_NEXT_BD: Bits = Bits { word: 10, low: 24, width: 1 };
+        pub const USE_NEXT_BD: Bits = Bits { word: 10, low: 26, width: 1 };
+        pub const NEXT_BD: Bits = Bits { word: 10, low: 27, width: 4 };
     }
     /// Bit-fields; aie-codegen xaie4mdsgbl_reginit.c, XAIE4GBL_* register values.
     pub mod core_bd {
@@ -331,9 +334,9 @@ pub mod array {
         pub const ACQUIRE_ENABLE: Bits = Bits { word: 5, low: 12, width: 1 };
         pub const RELEASE_ID: Bits = Bits { word: 5, low: 13, width: 5 };
         pub const RELEASE_VALUE: Bits = Bits { word: 5, low: 18, width: 7 };
-        pub const TLAST_SUPPRESS: Bits = Bits { word: 5, low: 25, width: 1 };
-        pub const NEXT_BD: Bits = Bits { word: 5, low: 26, width: 4 };
-        pub const USE_NEXT_BD: Bits = Bits { word: 5, low: 30, width: 1 };
+        pub const USE_NEXT_BD: Bits = Bits { word: 5, low: 26, width: 1 };
+        pub const NEXT_BD: Bits = Bits { word: 5, low: 27, width: 4 };
+        pub const TLAST_SUPPRESS: Bits = Bits { word: 5, low: 31, width: 1 };
     }
 }
 

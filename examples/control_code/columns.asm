@@ -46,11 +46,11 @@ output:
 mem_in:
   .long 0x00801000
   .long 0x00000400
-  .long 0x00000802
+  .long 0x00000B82
 mem_out:
   .long 0x00801000
   .long 0xFE000400
-  .long 0x00100001
+  .long 0x1C100001
 
 .attach_to_group 2
 START_JOB 0
@@ -92,11 +92,11 @@ output:
 mem_in:
   .long 0x00801000
   .long 0x00000400
-  .long 0x00000802
+  .long 0x00000B82
 mem_out:
   .long 0x00801000
   .long 0xFE000400
-  .long 0x00100001
+  .long 0x1C100001
 
 .attach_to_group 4
 START_JOB 0
@@ -138,8 +138,8 @@ output:
 mem_in:
   .long 0x00801000
   .long 0x00000400
-  .long 0x00000802
+  .long 0x00000B82
 mem_out:
   .long 0x00801000
   .long 0xFE000400
-  .long 0x00100001
+  .long 0x1C100001

@@ -45,7 +45,7 @@ shim:
 mem_in:
   .long 0x00801000
   .long 0x00000400
-  .long 0x00000802
+  .long 0x00000B82
   .long 0x00000000
   .long 0x00000000
   .long 0x00000000
@@ -58,7 +58,7 @@ mem_in:
 mem_out:
   .long 0x00801000
   .long 0xFE000400
-  .long 0x00100001
+  .long 0x1C100001
   .long 0x00000000
   .long 0x00000000
   .long 0x00000000

@@ -73,7 +73,7 @@ shim:
 mem_in:
   .long 0x00800000
   .long 0x00000300
-  .long 0x00000800
+  .long 0x00000B80
   .long 0x00000000
   .long 0x00000000
   .long 0x00000000
@@ -87,7 +87,7 @@ mem_in:
 mem_core:
   .long 0x00800000
   .long 0xFE000300
-  .long 0x00000001
+  .long 0x1C000001
   .long 0x00000000
   .long 0x00000000
   .long 0x00000000
@@ -101,7 +101,7 @@ mem_core:
 mem_result:
   .long 0x00801000
   .long 0x00000200
-  .long 0x00000802
+  .long 0x00000B82
   .long 0x00000000
   .long 0x00000000
   .long 0x00000000
@@ -115,7 +115,7 @@ mem_result:
 mem_out:
   .long 0x00801000
   .long 0xFE000200
-  .long 0x00100001
+  .long 0x1C100001
   .long 0x00000000
   .long 0x00000000
   .long 0x00000000
@@ -149,7 +149,7 @@ matrix_a:
   .long 0x00000100
   .long 0x00000000
   .long 0x00000000
-  .long 0x04400000
+  .long 0x0C000000
   .long 0x00000000
   .long 0x00000000
   .long 0x00000000

@@ -88,6 +88,11 @@ fn decode_shim(words: &[u32; BD_WORDS]) -> Result<Descriptor, Misplaced> {
     })
 }
 
+/// The tile's lock that a mem tile BD means; beyond its last if it is another tile's.
+fn own_lock(id: u32) -> u16 {
+    id.wrapping_sub(abi::MEM_LOCK_WINDOW) as u16
+}
+
 fn decode_mem(words: &[u32; BD_WORDS]) -> Result<Descriptor, Misplaced> {
     use mem_bd as bd;
     let raw_address = u64::from(bd::ADDRESS.get(words));
@@ -116,9 +121,9 @@ fn decode_mem(words: &[u32; BD_WORDS]) -> Result<Descriptor, Misplaced> {
         iteration_wrap: bd::ITERATION_WRAP.get(words) + 1,
         iteration_current: bd::ITERATION_CURRENT.get(words),
         acquire: bd::ACQUIRE_ENABLE.get(words) != 0,
-        acquire_id: bd::ACQUIRE_ID.get(words) as u16,
+        acquire_id: own_lock(bd::ACQUIRE_ID.get(words)),
         acquire_value: bd::ACQUIRE_VALUE.get_signed(words) as i8,
-        release_id: bd::RELEASE_ID.get(words) as u16,
+        release_id: own_lock(bd::RELEASE_ID.get(words)),
         release_value: bd::RELEASE_VALUE.get_signed(words) as i8,
         next: (bd::USE_NEXT_BD.get(words) != 0).then(|| bd::NEXT_BD.get(words) as u8),
         packet: bd::ENABLE_PACKET.get(words) != 0,

@@ -293,7 +293,10 @@ fn check(kind: Kind, locks: usize, descriptor: &bd::Descriptor, offset: u64, wal
         ("release", descriptor.release_id, descriptor.release_value != 0),
     ] {
         if used && usize::from(id) >= locks {
-            return Err(format!("{name} lock {id}: the tile has locks 0 to {}", locks - 1));
+            let first = if kind == Kind::Mem { abi::MEM_LOCK_WINDOW as u16 } else { 0 };
+            let last = usize::from(first) + locks - 1;
+            let id = id.wrapping_add(first);
+            return Err(format!("{name} lock {id}: the tile has locks {first} to {last}"));
         }
     }
     let limit = match kind {

@@ -112,7 +112,9 @@ MEM_LOCK_VALUE: Final = 0x10000
 MEM_LOCK_REQUEST: Final = 0x18000
 MEM_LOCKS_PER_HALF: Final = 32
 MEM_LOCKS: Final = 64
-"""Lock ids in BDs count through both halves: 32-63 are the second half's."""
+"""They count through both halves: 32-63 are the second half's."""
+MEM_LOCK_WINDOW: Final = 0x1C0
+"""A mem tile BD's id of its own tile's lock 0, as :data:`MEM_WINDOW` is the address of its memory."""
 MEM_WINDOW: Final = 0x2000000
 """A mem tile DMA's byte address of its own tile's memory."""
 
@@ -277,8 +279,9 @@ CORE_ACTOR_MM2S: Final = (6,)
 # --- Buffer descriptors -------------------------------------------------------------------------------------------------
 # Lengths, steps and addresses count 32-bit words. Steps and wraps are stored as they are (wrap 0 = the dimension takes all that
 # is left), an iteration wrap less one, and there is no valid bit (aie-codegen's xaie_dma_aie4.c; so are the BDs that aiebu-asm
-# itself adds for PREEMPT). A length counts words on the stream, so zero padding is part of it. Where the facts name no position
-# the field's place is chosen.
+# itself adds for PREEMPT). A length counts words on the stream, so zero padding is part of it. Chains, iteration of shim BDs and
+# mem tile locks are where AMD's control code has them (aiebu ``test/aie4-ctrlcode/compile_time``). Where nothing public names a
+# position the field's place is chosen, or AIE-ML's.
 SHIM_BD_WORDS = Words(
     "shim_bd",
     9,
@@ -296,14 +299,16 @@ SHIM_BD_WORDS = Words(
         Bits("release_value", 4, 18, 12, signed=True),
         Bits("d0_wrap", 4, 30, 19),
         Bits("d1_step", 5, 21, 0),
-        Bits("next_bd", 5, 25, 22),
+        Bits("axi_qos", 5, 25, 22, doc="no effect here"),
         Bits("use_next_bd", 5, 26, 26),
-        Bits("enable_packet", 5, 27, 27),
+        Bits("next_bd", 5, 30, 27),
+        Bits("enable_packet", 5, 31, 31),
         Bits("d2_step", 6, 21, 0),
-        Bits("iteration_current", 6, 29, 22),
+        Bits("iteration_current", 6, 27, 22),
         Bits("tlast_suppress", 6, 30, 30),
         Bits("iteration_step", 7, 21, 0),
-        Bits("iteration_wrap", 7, 29, 22),
+        Bits("iteration_wrap", 7, 27, 22),
+        Bits("axi_cache", 7, 31, 28, doc="no effect here"),
         Bits("packet_id", 8, 4, 0),
         Bits("out_of_order_id", 8, 9, 6),
         Bits("d3_step", 8, 31, 10),
@@ -340,8 +345,8 @@ MEM_BD_WORDS = Words(
         Bits("d1_wrap", 9, 28, 17),
         Bits("d2_wrap", 10, 11, 0),
         Bits("iteration_wrap", 10, 19, 12),
-        Bits("next_bd", 10, 23, 20),
-        Bits("use_next_bd", 10, 24, 24),
+        Bits("use_next_bd", 10, 26, 26),
+        Bits("next_bd", 10, 30, 27),
     ],
     source=_REGISTERS,
 )
@@ -367,9 +372,9 @@ CORE_BD_WORDS = Words(
         Bits("acquire_enable", 5, 12, 12),
         Bits("release_id", 5, 17, 13),
         Bits("release_value", 5, 24, 18, signed=True),
-        Bits("tlast_suppress", 5, 25, 25),
-        Bits("next_bd", 5, 29, 26),
-        Bits("use_next_bd", 5, 30, 30),
+        Bits("use_next_bd", 5, 26, 26),
+        Bits("next_bd", 5, 30, 27),
+        Bits("tlast_suppress", 5, 31, 31),
     ],
     source=_REGISTERS,
 )

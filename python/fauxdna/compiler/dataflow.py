@@ -59,7 +59,7 @@ def _mem_channel(column: int, channel: int, *, mm2s: bool) -> tuple[int, int]:
 
 
 def _mem_bd(address: int, size: int, acquire: int, release: int, *, slots: int, stride: int, **fields: int) -> bytes:
-    fields |= _locked(size, acquire, release, slots, stride)
+    fields |= _locked(size, array.MEM_LOCK_WINDOW + acquire, array.MEM_LOCK_WINDOW + release, slots, stride)
     words = array.MEM_BD_WORDS.pack(address=(array.MEM_WINDOW + address) // 4, **fields)
     return words.ljust(array.MEM_BD_STRIDE, b"\0")
 

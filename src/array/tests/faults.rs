@@ -105,8 +105,8 @@ fn mem_fault(words: [u32; 11]) -> ArrayFault {
 #[test]
 fn bd_faults_name_tile_channel_and_bd() {
     let limit = abi::MEM_TILE_SIZE / 4;
-    let lock = [(mem_bd::ACQUIRE_ENABLE, 1), (mem_bd::ACQUIRE_ID, 64)];
-    let released = [(mem_bd::RELEASE_VALUE, 1), (mem_bd::RELEASE_ID, 64)];
+    let lock = [(mem_bd::ACQUIRE_ENABLE, 1), (mem_bd::ACQUIRE_ID, 448 + 64)];
+    let released = [(mem_bd::RELEASE_VALUE, 1), (mem_bd::RELEASE_ID, 447)];
     let stepped = [(mem_bd::D0_WRAP, 1), (mem_bd::D1_STEP, (1 << 22) - 1)];
     let iterated = [(mem_bd::ITERATION_CURRENT, 255), (mem_bd::ITERATION_STEP, (1 << 22) - 1)];
     for (words, reason) in [
@@ -115,8 +115,8 @@ fn bd_faults_name_tile_channel_and_bd() {
         (mem_words(limit - 7, 8, &[]), "last is word 786432"),
         (mem_words(0, 2, &stepped), "has 786432 words"),
         (mem_words(0, 1, &iterated), "has 786432 words"),
-        (mem_words(0, 1, &lock), "acquire lock 64: the tile has locks 0 to 63"),
-        (mem_words(0, 1, &released), "release lock 64"),
+        (mem_words(0, 1, &lock), "acquire lock 512: the tile has locks 448 to 511"),
+        (mem_words(0, 1, &released), "release lock 447: the tile"),
     ] {
         let fault = mem_fault(words);
         assert_eq!((fault.tile, fault.part.as_str()), (1 << 5 | 1, "MM2S5 BD 3"));

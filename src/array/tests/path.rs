@@ -57,9 +57,9 @@ fn double_buffering_by_locks_through_a_core_tile() {
         use mem_bd as bd;
         [
             (bd::ACQUIRE_ENABLE, 1),
-            (bd::ACQUIRE_ID, acquire),
+            (bd::ACQUIRE_ID, abi::MEM_LOCK_WINDOW + acquire),
             (bd::ACQUIRE_VALUE, minus_one),
-            (bd::RELEASE_ID, release),
+            (bd::RELEASE_ID, abi::MEM_LOCK_WINDOW + release),
             (bd::RELEASE_VALUE, 1),
             (bd::USE_NEXT_BD, 1),
             (bd::NEXT_BD, next),

@@ -310,7 +310,11 @@ fn a_core_and_a_dma_take_turns_in_simulated_time() {
         true,
         0,
         0,
-        mem_words(0, 64, &[(mem_bd::RELEASE_ID, 7), (mem_bd::RELEASE_VALUE, 1)]),
+        mem_words(
+            0,
+            64,
+            &[(mem_bd::RELEASE_ID, abi::MEM_LOCK_WINDOW + 7), (mem_bd::RELEASE_VALUE, 1)],
+        ),
     );
     array.core_start(0, CORE, false, 0, task(0, 0, true));
     array.mem_start(0, true, 0, task(0, 0, false));

@@ -93,7 +93,7 @@ fn a_reset_channel_forgets_its_tasks_and_lets_the_other_end_go_on() {
     // The sender, waiting for a lock.
     let waits = [
         (mem_bd::ACQUIRE_ENABLE, 1),
-        (mem_bd::ACQUIRE_ID, 40),
+        (mem_bd::ACQUIRE_ID, abi::MEM_LOCK_WINDOW + 40),
         (mem_bd::ACQUIRE_VALUE, -3i32 as u32),
     ];
     array.mem_bd(0, false, 0, 0, mem_words(0, 64, &waits));
@@ -121,7 +121,7 @@ fn a_lock_is_had_when_both_the_value_and_the_channel_are_there() {
     let mut array = joined();
     let waits = [
         (mem_bd::ACQUIRE_ENABLE, 1),
-        (mem_bd::ACQUIRE_ID, 3),
+        (mem_bd::ACQUIRE_ID, abi::MEM_LOCK_WINDOW + 3),
         (mem_bd::ACQUIRE_VALUE, -2i32 as u32),
     ];
     array.mem_bd(0, false, 0, 0, mem_words(0, 16, &waits));

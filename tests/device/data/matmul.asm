@@ -128,7 +128,7 @@ core_a:
   .long 0x00000000
   .long 0x00000000
   .long 0x00000000
-  .long 0x44040000
+  .long 0x0c040000
 core_b:
   .long 0x04000200
   .long 0x00000000
