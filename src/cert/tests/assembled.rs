@@ -88,8 +88,8 @@ fn copy_fails_without_any_of_its_links() {
         ),
         (
             "the lock that the first BD releases",
-            &[0x02, 0x08, 0, 0],
-            &[0x04, 0x08, 0, 0],
+            &[0x82, 0x0b, 0, 0],
+            &[0x84, 0x0b, 0, 0],
         ),
         (
             "the start of the mem tile's output",
