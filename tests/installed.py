@@ -1,7 +1,7 @@
 """What an installed fauxdna does where nothing but its dependencies is: ``python installed.py FOLDER`` (``./dev wheel``).
 
-A product of matrices is compiled and run on the array, by a die of its own and, where this machine lets programs be run so, through
-the node that ``fauxdna exec`` shows; what comes out is compared with numpy's integers.
+A product of matrices is compiled and run on the array, by a die of its own and, where this machine lets programs be run so,
+through the node that ``fauxdna exec`` shows; what comes out is compared with numpy's integers.
 """
 
 from __future__ import annotations

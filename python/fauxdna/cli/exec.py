@@ -66,7 +66,7 @@ def execute(
     ] = None,
     pace: Annotated[Pace, typer.Option(help="As fast as this machine can, or no faster than simulated time.")] = Pace.FAST,
     log: Annotated[
-        Path | None, typer.Option(help="Where device, firmware and driver write their log.", show_default=False)
+        Path | None, typer.Option(help="Where device, firmware and driver write their log.", metavar="FILE", show_default=False)
     ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print no warnings before the program starts.")] = False,
 ) -> None:

@@ -16,8 +16,11 @@ def register(app: typer.Typer) -> None:
 
 
 def info(
-    device: Annotated[str | None, typer.Option(help="A real node, such as /dev/accel/accel0.", autocompletion=devices)] = None,
-    log: Annotated[bool, typer.Option(help="Print the log of device, firmware and driver.")] = False,
+    device: Annotated[
+        str | None,
+        typer.Option(help="A real node, such as /dev/accel/accel0, instead of the virtual device.", autocompletion=devices),
+    ] = None,
+    log: Annotated[bool, typer.Option(help="Print the log of device, firmware and driver afterwards.")] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Start the device and show what it says of itself."""

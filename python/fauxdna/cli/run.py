@@ -49,7 +49,7 @@ def run(
     trace: Annotated[
         Path | None, typer.Option(help="Write packets, pages, BDs and locks, as they are worked, to this file.")
     ] = None,
-    log: Annotated[bool, typer.Option(help="Print the log of device, firmware and driver afterwards.")] = False,
+    log: Annotated[bool, typer.Option(help="Print the log of device, firmware and driver to standard error afterwards.")] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Run a model on the NPU."""
@@ -182,9 +182,11 @@ def _print(output: Output, document: dict[str, Any]) -> None:
         ("output", "shape", "type", "mean"),
         [(name, value["shape"], value["dtype"], value["mean"]) for name, value in document["outputs"].items()],
     )
+    # A real node, and one that fauxdna exec shows, do not tell what a command cost.
+    cost = f"{document['simulated_ns'] / 1e6:.3f} ms and {document['energy_uj']:.1f} uJ on the simulated NPU, "
     output.text(
-        f"{document['wall_ms']:.1f} ms here, {document['simulated_ns'] / 1e6:.3f} ms and {document['energy_uj']:.1f} uJ on the "
-        f"simulated NPU, {document['npu_mac_share']:.1%} of the multiply-accumulates on the array"
+        f"{document['wall_ms']:.1f} ms here, {cost if document['simulated_ns'] else ''}"
+        f"{document['npu_mac_share']:.1%} of the multiply-accumulates on the array"
     )
     on_cpu = [node for node in document["nodes"] if node["place"] == "cpu"]
     if on_cpu:

@@ -32,7 +32,7 @@ def serve(
     vfs: Annotated[int, typer.Option(min=1, max=64, help="Virtual functions; programs beyond their number share them.")] = 4,
     pace: Annotated[Pace, typer.Option(help="As fast as this machine can, or no faster than simulated time.")] = Pace.FAST,
     per_user: Annotated[int, typer.Option(min=1, max=65536, help="Programs that one user may have at the die at a time.")] = 256,
-    log: Annotated[Path | None, typer.Option(help="Where device, firmware and driver write their log.")] = None,
+    log: Annotated[Path | None, typer.Option(help="Where device, firmware and driver write their log.", metavar="FILE")] = None,
     vfio_user: Annotated[
         Path | None,
         typer.Option(help="Serve functions to VMMs instead: a socket for one, or a directory for a socket of each."),

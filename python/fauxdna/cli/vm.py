@@ -52,12 +52,16 @@ def vm(
     cpus: Annotated[int, typer.Option(help="The guest's processors.")] = 1,
     iommu: Annotated[
         str,
-        typer.Option(help="Where device addresses come from: intel or carveout.", autocompletion=words("intel", "carveout")),
+        typer.Option(
+            help="Where device addresses come from.", metavar="<intel|carveout>", autocompletion=words("intel", "carveout")
+        ),
     ] = "intel",
     mirror: Annotated[
         bool, typer.Option("--mirror/--no-mirror", help="Show XRT's write_index where Linux 7.2 looks for it (on by default).")
     ] = True,
-    accel: Annotated[str, typer.Option(help="auto, kvm or tcg.", autocompletion=words("auto", "kvm", "tcg"))] = "auto",
+    accel: Annotated[
+        str, typer.Option(help="How QEMU runs the guest.", metavar="<auto|kvm|tcg>", autocompletion=words("auto", "kvm", "tcg"))
+    ] = "auto",
     share: Annotated[
         list[str] | None, typer.Option(help="FOLDER[:GUESTFOLDER][:ro], shared by 9p; once for each.", metavar="SHARE")
     ] = None,
