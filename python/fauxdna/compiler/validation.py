@@ -25,10 +25,9 @@ from .tile_code import assemble
 ARCHIVE: Final = "xrt_smi_npu3.a"
 """What XRT looks for in ``amdxdna/bins`` of its platform repositories."""
 README: Final = b"Test programs of fauxdna for xrt-smi validate; not AMD's.\n"
-GEMM_OPERATIONS: Final = 2_097_152
-"""Additions and multiplications of each core: ``total_ops_npu3`` of XRT's TestGemm.cpp, which turns cycles into TOPS by it."""
 ROWS, INNER, COLUMNS = 64, 128, 128
-"""C[64][128] = A[64][128] * B[128][128] takes that many."""
+"""C[64][128] = A[64][128] * B[128][128]: 2,097,152 additions and multiplications, ``total_ops_npu3`` of XRT's TestGemm.cpp, which
+turns a core's cycles into TOPS by that."""
 A, B, C = 0x0000, 0x2000, 0x8000
 """Where a core has its matrices: int8, int8 packed, int32."""
 A_VALUE, B_VALUE = 3, -2
