@@ -86,7 +86,9 @@ class Machine:
         sequence = self.queue.submit(self._code)
         word = self.queue.spin(sequence, PATIENCE_US)
         assert word == COMPLETED, f"completion {word:#x}: {self.engine.context_state(self.context)['message']}"
-        cycles = self.engine.report(self.context)["last"]["cycles"]  # type: ignore[index]
+        last = self.engine.report(self.context)["last"]
+        assert isinstance(last, dict)
+        cycles = last["cycles"]
         assert cycles < CYCLES_MAX, f"{cycles} cycles: something waited for a deadline"
 
     def close(self) -> None:

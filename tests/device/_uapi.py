@@ -35,6 +35,8 @@ class FakeCall:
     client: int
     request: int
     argument: int
+    argument_memory: object = None
+    """What :attr:`argument` points to, where the call has to keep it."""
     pid: int = field(default_factory=os.getpid)
     tid: int = field(default_factory=threading.get_native_id)
     alive: bool = True

@@ -16,6 +16,8 @@ import onnx
 import pytest
 from _program import expected, program, sample
 
+from fauxdna.artifact.program import ArrayStep
+
 COMMANDS = [
     ["run"],
     ["exec"],
@@ -93,10 +95,11 @@ def test_the_log_tells_of_the_bring_up(tmp_path: Path) -> None:
 
 def test_an_elf_runs_with_buffers_from_files(tmp_path: Path) -> None:
     (step,) = program(1).steps
-    (tmp_path / "product.elf").write_bytes(step.elf)  # type: ignore[union-attr]
+    assert isinstance(step, ArrayStep)
+    (tmp_path / "product.elf").write_bytes(step.elf)
     (tmp_path / "x.bin").write_bytes(sample(1).tobytes())
     size = expected(sample(1)).nbytes
-    workspace = step.workspace  # type: ignore[union-attr]
+    workspace = step.workspace
     inputs = ["--input", tmp_path / "x.bin", "--input", f"zeros:{size}", "--input", f"zeros:{workspace}"]
     fauxdna("run", tmp_path / "product.elf", *inputs, "--output", f"1={tmp_path / 'y.bin'}")
     assert (tmp_path / "y.bin").read_bytes() == expected(sample(1)).tobytes()
@@ -177,7 +180,9 @@ def test_mistakes_are_named(stored: Path, tmp_path: Path, arguments: list[str], 
     relu = onnx.helper.make_node("Relu", ["x"], ["y"])
     ends = [[onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [4])] for name in "xy"]
     onnx.save(onnx.helper.make_model(onnx.helper.make_graph([relu], "relu", *ends)), tmp_path / "relu.onnx")
-    (tmp_path / "product.elf").write_bytes(program(1).steps[0].elf)  # type: ignore[union-attr]
+    (step,) = program(1).steps
+    assert isinstance(step, ArrayStep)
+    (tmp_path / "product.elf").write_bytes(step.elf)
     places = {"stored": stored, "text": text, "samples": tmp_path / "samples", "bomb": tmp_path / "bomb.png"}
     places |= {"model": tmp_path / "relu.onnx", "elf": tmp_path / "product.elf"}
     done = fauxdna(*(item.format(**places) for item in arguments), status=1)

@@ -145,12 +145,12 @@ def test_convolution(
     net = Net(np.random.default_rng(seed))
     rng = net.rng
     dilations = (int(rng.integers(1, 3)), int(rng.integers(1, 3)))
-    pads = tuple(int(rng.integers(0, kernel[i % 2] * dilations[i % 2])) for i in range(4))
+    top, left, bottom, right = (int(rng.integers(0, kernel[i % 2] * dilations[i % 2])) for i in range(4))
     # At least one output in each direction.
     height, width = (max(n, d * (k - 1) + 1) for n, k, d in zip((height, width), kernel, dilations, strict=True))
     kind = (U8, S8, F32, S32)[rng.integers(4)]
     x = net.source("x", (height, width, inner), (U8, S8)[rng.integers(2)])
-    net.sink(conv(net, x, out, kernel, strides=step, dilations=dilations, pads=pads, kind=kind))  # type: ignore[arg-type]
+    net.sink(conv(net, x, out, kernel, strides=step, dilations=dilations, pads=(top, left, bottom, right), kind=kind))
     net.check(count)
 
 
@@ -242,7 +242,7 @@ def test_pooling(
 ) -> None:
     net = Net(np.random.default_rng(seed))
     rng = net.rng
-    pads = tuple(int(rng.integers(0, (kernel + 1) // 2)) for _ in range(4))
+    top, left, bottom, right = pads = [int(rng.integers(0, (kernel + 1) // 2)) for _ in range(4)]
     x = net.source("x", (height, width, channels), (U8, S8)[rng.integers(2)])
     rows, across = (
         (n + pads[i] + pads[i + 2] - kernel) // s + 1 for i, (n, s) in enumerate(zip((height, width), step, strict=True))
@@ -251,7 +251,17 @@ def test_pooling(
     zero = int(rng.integers(0, 100))
     stage = OutputStage() if kind is PoolKind.MAX else quantised(rng, channels, 200.0 * kernel, x.type)
     net.layers.append(
-        ir.Pool("pool", (x,), y, kind=kind, kernel=(kernel, kernel), strides=step, pads=pads, in_zero=zero, stage=stage)  # type: ignore[arg-type]
+        ir.Pool(
+            "pool",
+            (x,),
+            y,
+            kind=kind,
+            kernel=(kernel, kernel),
+            strides=step,
+            pads=(top, left, bottom, right),
+            in_zero=zero,
+            stage=stage,
+        )
     )
     net.sink(y)
     net.check(count)

@@ -9,6 +9,7 @@ import pytest
 
 from fauxdna.abi.uapi import DeviceType
 from fauxdna.accel.machine import Machine
+from fauxdna.bus import Region
 from fauxdna.bus.local import LocalBus
 from fauxdna.driver import Pf, Vf, probe
 from fauxdna.errors import Busy, DeviceGone, FauxdnaError, FirmwareRefused, InvalidArgument, NotFound
@@ -104,17 +105,17 @@ def test_a_missing_image_is_enoent(die: LocalDie) -> None:
 
 
 @pytest.mark.parametrize(("offset", "value"), [(0, b"\x86\x80"), (2, b"\xf0\x17"), (8, b"\x11"), (0, b"\xff\xff")])
-def test_other_functions_are_enodev(die: LocalDie, offset: int, value: bytes) -> None:
+def test_other_functions_are_enodev(die: LocalDie, offset: int, value: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     bus = die.open(PF)
     read = bus.region_read
 
-    def altered(region: int, at: int, length: int) -> bytes:
-        data = bytearray(read(region, at, length))  # type: ignore[arg-type]
-        if region == 7 and at == 0:
+    def altered(region: Region, at: int, length: int) -> bytes:
+        data = bytearray(read(region, at, length))
+        if region is Region.CONFIG and at == 0:
             data[offset : offset + len(value)] = value
         return bytes(data)
 
-    bus.region_read = altered  # type: ignore[method-assign, assignment]
+    monkeypatch.setattr(bus, "region_read", altered)
     with pytest.raises(DeviceGone) as caught:
         probe(bus, PF, loader())
     assert caught.value.errno == errno.ENODEV

@@ -11,13 +11,14 @@ import pytest
 from _doors import HandMadeQueue
 from _patience import PATIENCE, PATIENCE_MS, eventually
 
+from fauxdna.abi.firmware import FirmwareKind
 from fauxdna.accel.machine import Machine
 from fauxdna.bus import Region
 from fauxdna.device.faults import Faults, MailboxFaults
 from fauxdna.driver import Pf, Vf, probe
 from fauxdna.errors import DeviceError, DeviceTimeout, FirmwareRefused, InvalidArgument, MessageRefused
 from fauxdna.firmware import build_images, image_loader
-from fauxdna.serve import Fault, FaultKind, LocalDie
+from fauxdna.serve import Fault, LocalDie
 
 PF, VF = "0000:05:00.0", "0000:05:00.1"
 TILE_INFO = 0x30006
@@ -252,4 +253,4 @@ def test_without_faults_nothing_is_in_the_way(die: LocalDie) -> None:
         functions = die._die.functions().values()
         assert [function.mailbox.faults for function in functions] == [None, None]
     data = build_images()["npu.dev.sbin"]
-    assert Faults((), die._die.lock).tamper(FaultKind.FIRMWARE_TAMPERED, data) is data  # type: ignore[arg-type]
+    assert Faults((), die._die.lock).tamper(FirmwareKind.NPU, data) is data

@@ -19,6 +19,7 @@ from _usage import grew, usage
 
 import fauxdna
 from fauxdna.abi.uapi import DeviceType
+from fauxdna.accel.local import LocalFile
 from fauxdna.accel.machine import Machine
 from fauxdna.accel.real import RealFile
 from fauxdna.artifact import elf
@@ -222,7 +223,8 @@ def test_closing_in_the_middle_leaves_nothing_behind() -> None:
         with pytest.raises(DeviceGone):
             context.run({"x": sample(0)})
         gc.collect()
-        assert npu.file.function.memory.count == 0  # type: ignore[attr-defined]
+        assert isinstance(npu.file, LocalFile)
+        assert npu.file.function.memory.count == 0
 
 
 def test_opening_and_closing_leaks_no_descriptor_and_no_thread() -> None:

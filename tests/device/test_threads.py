@@ -12,7 +12,7 @@ from _host import Mailbox, enable, read32, set_num_vfs, start_pf
 from _patience import PATIENCE
 
 from fauxdna.abi import bars
-from fauxdna.bus import BusError, Region
+from fauxdna.bus import Bus, BusError, Region
 from fauxdna.firmware import build_images
 from fauxdna.serve import LocalDie
 
@@ -64,8 +64,8 @@ def test_vfs_work_while_the_pf_removes_them() -> None:
             finally:
                 os.close(fd)
 
-        def function_gone(bus: object) -> bool:
-            return bus.region_read(Region.CONFIG, 0, 2) == b"\xff\xff"  # type: ignore[attr-defined]
+        def function_gone(bus: Bus) -> bool:
+            return bus.region_read(Region.CONFIG, 0, 2) == b"\xff\xff"
 
         threads = [threading.Thread(target=tenant, args=(number,)) for number in (1, 2, 3)]
         for thread in threads:

@@ -93,7 +93,7 @@ def run(program: Program, seed: int, calls: int, seen: set[int]) -> None:
         else:
             buffer = ctypes.create_string_buffer(argument, max(1, len(argument), number >> 16 & 0x3FFF))
             call = program.start(number, ctypes.addressof(buffer))
-        call.buffer = buffer  # type: ignore[attr-defined]
+        call.argument_memory = buffer
         if not call.ended.wait(0.2):
             waiting.append(call)
             continue

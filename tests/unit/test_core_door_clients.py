@@ -13,6 +13,8 @@ import pytest
 from _patience import PATIENCE, eventually
 from door_harness import KEEP, NOOP, Handler, Program
 
+from fauxdna._core import Call
+
 CYCLES = """
 #include <fcntl.h>
 #include <stdlib.h>
@@ -239,8 +241,8 @@ def test_a_hundred_thousand_opens_leave_nothing(tmp_path: Path) -> None:
         def note(self, what: str, client: int) -> None:
             self.ended_clients += what == "closed"
 
-        def call(self, call: object) -> None:
-            call.reply()  # type: ignore[attr-defined]
+        def call(self, call: Call) -> None:
+            call.reply()
 
     def run(count: int) -> tuple[int, int]:
         handler = Quiet()

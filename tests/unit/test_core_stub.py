@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+from collections.abc import Callable
 from pathlib import Path
 
 import fauxdna
@@ -26,9 +27,9 @@ def stub_parameters(function: ast.FunctionDef) -> list[tuple[str, str, object]]:
     return [parameter for parameter in found if parameter[0] not in {"self", "cls"}]
 
 
-def real_parameters(function: object) -> list[tuple[str, str, object]]:
+def real_parameters(function: Callable[..., object]) -> list[tuple[str, str, object]]:
     """The same of the module's function."""
-    text = inspect.signature(function)  # type: ignore[arg-type]
+    text = inspect.signature(function)
     return [
         (parameter.name, "keyword" if parameter.kind is inspect.Parameter.KEYWORD_ONLY else "positional", parameter.default)
         for parameter in text.parameters.values()

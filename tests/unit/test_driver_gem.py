@@ -107,7 +107,9 @@ def test_importing_from_many_threads_gives_one_object(bus: FakeBus, manager: Buf
     os.close(fd)
 
 
-def test_a_finalizer_inside_a_call_neither_deadlocks_nor_gets_lost(bus: FakeBus, manager: BufferManager) -> None:
+def test_a_finalizer_inside_a_call_neither_deadlocks_nor_gets_lost(
+    bus: FakeBus, manager: BufferManager, monkeypatch: pytest.MonkeyPatch
+) -> None:
     dropped = manager.create(4096, BoType.SHARE, MemfdStore())
     dma_map = bus.dma_map
 
@@ -118,7 +120,7 @@ def test_a_finalizer_inside_a_call_neither_deadlocks_nor_gets_lost(bus: FakeBus,
             assert manager.count == 1
         dma_map(*arguments)
 
-    bus.dma_map = collect  # type: ignore[method-assign]
+    monkeypatch.setattr(bus, "dma_map", collect)
     kept = manager.create(4096, BoType.SHARE, MemfdStore())
     assert list(bus.dma) == [kept.address]
     manager.drop(kept)
@@ -137,11 +139,11 @@ def test_what_is_no_buffer_is_not_imported(manager: BufferManager) -> None:
     assert caught.value.errno == errno.EBADF
 
 
-def test_a_bus_that_refuses_leaves_nothing_behind(bus: FakeBus, manager: BufferManager) -> None:
+def test_a_bus_that_refuses_leaves_nothing_behind(bus: FakeBus, manager: BufferManager, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object) -> None:
         raise BusError(errno.ENOSPC, "65535 mappings")
 
-    bus.dma_map = refuse  # type: ignore[method-assign]
+    monkeypatch.setattr(bus, "dma_map", refuse)
     before = descriptors()
     with pytest.raises(DeviceError, match="65535 mappings") as caught:
         manager.create(4096, BoType.SHARE, MemfdStore())

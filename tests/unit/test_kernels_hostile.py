@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fauxdna import _core
-from fauxdna.abi.tile_program import OPERATIONS, Fault, Opcode
+from fauxdna.abi.tile_program import OPERATIONS, Fault, Opcode, Operation
 
 ARITHMETIC = [operation for operation in OPERATIONS.values() if operation.descriptor is not None]
 EXPECTED = {Fault.BAD_DESCRIPTOR, Fault.DATA_BOUNDS, Fault.MISALIGNED, Fault.OVERLAP}
@@ -20,8 +20,9 @@ addresses = st.sampled_from([0, 64, 1024, 2048, 2049, SIZE - 4, SIZE - 1, SIZE, 
 
 @pytest.mark.parametrize("operation", ARITHMETIC, ids=lambda operation: operation.opcode.name)
 @pytest.mark.parametrize("level", _core.simd_levels())
-def test_any_instruction_is_answered(operation: object, level: str) -> None:
-    code, size, count = operation.opcode, operation.descriptor.size, len(operation.addresses)  # type: ignore[attr-defined]
+def test_any_instruction_is_answered(operation: Operation, level: str) -> None:
+    assert operation.descriptor is not None
+    code, size, count = operation.opcode, operation.descriptor.size, len(operation.addresses)
     outcomes = set()
 
     @settings(max_examples=150, deadline=60_000)

@@ -65,3 +65,15 @@ def test_only_serve_imports_the_device() -> None:
     for path in ROOT.rglob("*.py"):
         if path.relative_to(ROOT).parts[0] not in allowed:
             assert "device" not in set(imports(path)), path
+
+
+def test_architecture_names_every_room() -> None:
+    tree = ROOT.parents[1]
+    page = tree / "docs/architecture.md"
+    if not page.exists():
+        pytest.skip("needs the source tree")
+    cells = [line.split("|")[1] for line in page.read_text().splitlines() if line.startswith("| `")]
+    named = {name.removesuffix(".rs") for cell in cells for name in cell.split("`")[1::2]}
+    python = {path.stem for path in ROOT.iterdir() if path.suffix in ("", ".py") and not path.name.startswith(("_", "."))}
+    rust = {path.stem for path in (tree / "src").iterdir()} - {"abi"}
+    assert named == python | rust

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import fauxdna
 
@@ -31,19 +32,18 @@ class Runner:
         """A ``fauxdna`` command line."""
         return [*self.prefix, self.python, "-m", "fauxdna", *arguments]
 
-    def run(self, *arguments: str, **options: object) -> subprocess.CompletedProcess[str]:
-        """``fauxdna exec ARGUMENTS``."""
-        return subprocess.run(  # type: ignore[call-overload,no-any-return]
-            self.command("exec", "--quiet", *arguments),
-            **{"capture_output": True, "text": True, "timeout": 60, "check": False, "env": self.environment} | options,
-        )
+    def run(self, *arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
+        """``fauxdna exec ARGUMENTS``; ``options`` are :func:`subprocess.run`'s."""
+        return self._run(self.command("exec", "--quiet", *arguments), options)
 
-    def native(self, *command: str, **options: object) -> subprocess.CompletedProcess[str]:
+    def native(self, *command: str, **options: Any) -> subprocess.CompletedProcess[str]:
         """The program itself, for comparison."""
-        return subprocess.run(  # type: ignore[call-overload,no-any-return]
-            [*self.prefix, *command],
-            **{"capture_output": True, "text": True, "timeout": 60, "check": False, "env": self.environment} | options,
-        )
+        return self._run([*self.prefix, *command], options)
+
+    def _run(self, command: list[str], options: dict[str, Any]) -> subprocess.CompletedProcess[str]:
+        usual: dict[str, Any] = {"capture_output": True, "text": True, "timeout": 60, "check": False, "env": self.environment}
+        done: subprocess.CompletedProcess[str] = subprocess.run(command, **(usual | options))
+        return done
 
 
 def as_root() -> Runner | str:
