@@ -14,6 +14,7 @@ mod table;
 #[cfg(test)]
 mod tests;
 mod unmappable;
+mod waits;
 mod windows;
 
 use std::fmt;
@@ -23,6 +24,7 @@ pub use reader::{Access, Hint, Reader};
 pub use space::{AddressSpace, Mapping};
 #[cfg(test)]
 pub(crate) use unmappable::tests::Torn;
+pub use waits::{Abandoned, Waits};
 pub use windows::Limits;
 
 /// Bytes of a page of host memory.
@@ -54,6 +56,10 @@ pub enum MemoryFaultKind {
     Poisoned,
     /// The process behind the mapping has no such page (any more).
     Withdrawn,
+    /// Memory of a process, which may take for ever, and who asked can't wait.
+    Waits,
+    /// Too many accesses to the process's memory never ended.
+    Withheld,
 }
 
 impl fmt::Display for MemoryFault {
@@ -63,6 +69,10 @@ impl fmt::Display for MemoryFault {
             MemoryFaultKind::Permission => "mapped, but not for this direction; map it with the missing permission",
             MemoryFaultKind::Withdrawn => {
                 "the program's own, and it has no such page any more: it unmapped or moved it, or ended"
+            }
+            MemoryFaultKind::Waits => "a program's own, which contexts reach and firmware does not; use memory of a BO",
+            MemoryFaultKind::Withheld => {
+                "a program's own, whose pages it has kept from the device too often; let it answer (FUSE), or end it"
             }
             MemoryFaultKind::Poisoned => "gone: the file behind the mapping was shrunk; unmap it and map it again",
         };

@@ -423,6 +423,8 @@ impl Array {
             MemoryFaultKind::Withdrawn => {
                 "is the program's own, and the program has no such page any more: it unmapped or moved it, or ended"
             }
+            MemoryFaultKind::Waits => "is a program's own, which can't be waited for here",
+            MemoryFaultKind::Withheld => "is a program's own, and the program has kept its pages from the device too often",
             MemoryFaultKind::Permission => "is mapped without the permission this direction needs",
             MemoryFaultKind::Poisoned => "lost its backing memory (the file behind it was shortened)",
         };

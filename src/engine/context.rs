@@ -12,8 +12,33 @@ use crate::array::Array;
 use crate::cert::fabric::RegisterFault;
 use crate::cert::{Machine, UcStatistics};
 use crate::firmware_ring::EventSink;
-use crate::memory::{AddressSpace, Hint, Reader};
-use crate::queue::Queue;
+use crate::memory::{AddressSpace, Hint, MemoryFaultKind, Reader, Waits};
+use crate::queue::{Queue, QueueError};
+
+/// What others ask of a context.
+#[derive(Clone, Debug)]
+pub struct Summary {
+    /// What it is doing.
+    pub state: State,
+    /// Where it is placed.
+    pub placement: Placement,
+    /// Sequence number of the next packet.
+    pub read_index: u64,
+    /// Packets in the queue.
+    pub waiting: u64,
+    /// Packets that ended well.
+    pub completed: u64,
+    /// Packets that did not.
+    pub errors: u64,
+    /// Why the last of those did not.
+    pub message: String,
+    /// The last packet that failed.
+    pub failure: Option<Failure>,
+    /// Times that its packets were preempted.
+    pub preemptions: u64,
+    /// Of all packets.
+    pub cost: Cost,
+}
 
 /// A context. Its reader is apart, so that the rest can change while the memory is accessed.
 pub struct Context {
@@ -22,19 +47,24 @@ pub struct Context {
 }
 
 impl Context {
-    /// A context that has not looked at its queue yet.
-    pub fn new(space: &Arc<AddressSpace>, placement: Placement) -> Self {
+    /// A context that has not looked at its queue yet, and waits for memory of its program as `waits` says.
+    pub fn new(space: &Arc<AddressSpace>, placement: Placement, waits: Arc<Waits>) -> Self {
         Self {
-            reader: space.reader(),
+            reader: space.patient_reader(waits),
             work: Work::new(placement),
         }
     }
 
     /// Whether packets wait in a queue that is in order: a context that is created again after a suspend has not heard its rings.
+    /// One whose queue can't be looked at without waiting has to look itself.
     pub fn has_work(&self) -> bool {
         let host = self.reader.enter();
         let queue = Queue::open(&host, self.work.placement.queue_address, self.work.placement.mirror);
-        queue.is_ok_and(|queue| queue.waiting(&host).is_ok_and(|count| count > 0))
+        match queue.and_then(|queue| queue.waiting(&host)) {
+            Ok(count) => count > 0,
+            Err(QueueError::Memory(_, fault)) => fault.kind == MemoryFaultKind::Waits,
+            Err(_) => false,
+        }
     }
 
     /// Works on the current packet, or takes the next one, for one slice; the doorbell `rang` since the last one.
@@ -68,6 +98,23 @@ impl Context {
             State::Running
         } else {
             self.work.state
+        }
+    }
+
+    /// What it is doing, and what has become of its packets.
+    pub fn summary(&self) -> Summary {
+        let (completed, errors, message) = self.outcome();
+        Summary {
+            state: self.state(),
+            placement: self.placement().clone(),
+            read_index: self.read_index(),
+            waiting: self.waiting(),
+            completed,
+            errors,
+            message: message.to_owned(),
+            failure: self.failure(),
+            preemptions: self.statistics().iter().map(|uc| uc.preemptions).max().unwrap_or(0),
+            cost: self.cost().0,
         }
     }
 

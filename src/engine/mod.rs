@@ -4,7 +4,9 @@
 //! priority; every context has its own tiles, so contexts that share columns never see each other's memory.
 
 mod books;
+mod cell;
 mod context;
+mod crew;
 mod partition;
 mod terms;
 #[cfg(test)]
@@ -15,54 +17,22 @@ mod work;
 mod worker;
 
 use std::os::fd::RawFd;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, mpsc};
-use std::thread::JoinHandle;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-pub use context::Context;
+pub use context::{Context, Summary};
 pub use partition::Totals;
 pub use terms::{Clock, Cost, Failure, Pace, Placement, State};
 pub use trace::Event;
 
+use cell::{Cell, lock};
+use crew::Crew;
+
 use crate::abi::{array, host_queue as abi, timing};
 use crate::error::{Error, Result};
 use crate::eventfd::EventFd;
-use crate::memory::{AddressSpace, SharedPages};
-
-/// A context and what the thread looks at without taking it. On cache lines of its own: clients' threads write theirs all the time.
-#[repr(align(128))]
-struct Cell {
-    id: u64,
-    priority: i32,
-    doorbell: SharedPages,
-    context: Mutex<Option<Context>>,
-    /// Callers that wait for the context; the thread lets them go first.
-    wanted: AtomicUsize,
-}
-
-impl Cell {
-    fn lock(&self) -> MutexGuard<'_, Option<Context>> {
-        self.context.lock().unwrap_or_else(|broken| broken.into_inner())
-    }
-
-    /// The thread's turn with the context, if it still exists.
-    #[inline]
-    fn turn<T>(&self, work: impl FnOnce(&mut Context) -> T) -> Option<T> {
-        while self.wanted.load(Ordering::Relaxed) != 0 {
-            std::thread::yield_now();
-        }
-        self.lock().as_mut().map(work)
-    }
-
-    /// A caller's turn with the context.
-    fn visit<T>(&self, work: impl FnOnce(&mut Option<Context>) -> T) -> T {
-        self.wanted.fetch_add(1, Ordering::SeqCst);
-        let mut context = self.lock();
-        self.wanted.fetch_sub(1, Ordering::SeqCst);
-        work(&mut context)
-    }
-}
+use crate::memory::{AddressSpace, SharedPages, Waits};
 
 struct Shared {
     contexts: Mutex<Vec<Arc<Cell>>>,
@@ -74,11 +44,12 @@ struct Shared {
     kick: EventFd,
     hclk_mhz: AtomicU32,
     pace: Pace,
+    crew: Crew,
 }
 
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, Vec<Arc<Cell>>> {
-        self.contexts.lock().unwrap_or_else(|broken| broken.into_inner())
+        lock(&self.contexts)
     }
 
     fn contexts(&self) -> Vec<Arc<Cell>> {
@@ -97,14 +68,13 @@ impl Shared {
 pub struct Engine {
     columns: u32,
     shared: Arc<Shared>,
-    thread: Mutex<Option<JoinHandle<()>>>,
     next_id: AtomicU64,
-    /// The process that has the thread; a fork of it has not.
+    /// The process that has the threads; a fork of it has not.
     process: u32,
 }
 
 impl Engine {
-    /// A die of `columns` columns, with its thread on host CPU `cpu` if given.
+    /// A die of `columns` columns, with its threads on host CPU `cpu` if given.
     pub fn new(columns: u32, pace: Pace, cpu: Option<usize>) -> Result<Self> {
         if !(1..=array::COLUMNS).contains(&columns) {
             return Err(Error::new(
@@ -120,33 +90,12 @@ impl Engine {
             kick: EventFd::new()?,
             hclk_mhz: AtomicU32::new(timing::HCLK_MHZ),
             pace,
+            crew: Crew::new(cpu),
         });
-        let (report, pinned) = mpsc::channel();
-        let theirs = shared.clone();
-        let thread = std::thread::Builder::new()
-            .name("fauxdna-engine".into())
-            .spawn(move || {
-                let result = cpu.map_or(Ok(()), pin_thread);
-                let go = result.is_ok();
-                // The receiver waits for this, so it exists.
-                let _ = report.send(result);
-                if go {
-                    worker::Worker::new(theirs).run();
-                }
-            })
-            .map_err(|error| {
-                Error::new(
-                    error.raw_os_error().unwrap_or(libc::EAGAIN),
-                    format!("starting the engine: {error}"),
-                )
-            })?;
-        pinned
-            .recv()
-            .map_err(|_| Error::new(libc::EIO, "the engine's thread ended at once"))??;
+        crew::start(&shared)?;
         Ok(Self {
             columns,
             shared,
-            thread: Mutex::new(Some(thread)),
             next_id: AtomicU64::new(1),
             process: std::process::id(),
         })
@@ -201,14 +150,10 @@ impl Engine {
         let doorbell = armed_page(doorbell)?;
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
         let priority = placement.priority;
-        let context = Mutex::new(Some(Context::new(space, placement)));
-        let cell = Arc::new(Cell {
-            id,
-            priority,
-            doorbell,
-            context,
-            wanted: AtomicUsize::new(0),
-        });
+        let shared = self.shared.clone();
+        let waits = Waits::new(move || crew::pass_on(&shared));
+        let context = Context::new(space, placement, waits.clone());
+        let cell = Arc::new(Cell::new(id, priority, doorbell, context, waits));
         let mut contexts = self.shared.lock();
         if self.shared.closed.load(Ordering::Acquire) {
             return Err(Error::new(libc::ENODEV, "the engine is closed"));
@@ -220,31 +165,39 @@ impl Engine {
     }
 
     /// Watches another page in place of a context's doorbell page, which is not touched any more when this returns.
+    ///
+    /// # Errors
+    /// ENOENT: no such context; EBUSY: it waits for memory of its program; as [`SharedPages::map`].
     pub fn move_doorbell(&self, id: u64, doorbell: (RawFd, u64)) -> Result<()> {
         let doorbell = armed_page(doorbell)?;
         let mut contexts = self.shared.lock();
         let place = contexts.iter().position(|cell| cell.id == id).ok_or_else(|| no_context(id))?;
         let old = contexts[place].clone();
-        contexts[place] = Arc::new(Cell {
-            id,
-            priority: old.priority,
-            doorbell,
-            context: Mutex::new(old.visit(|context| context.take())),
-            wanted: AtomicUsize::new(0),
-        });
+        let context = old
+            .visit(Option::take)
+            .ok_or_else(|| busy(id))?
+            .ok_or_else(|| no_context(id))?;
+        contexts[place] = Arc::new(Cell::new(id, old.priority, doorbell, context, old.waits.clone()));
         drop(contexts);
         self.settle(self.shared.changed());
         Ok(())
     }
 
-    /// Ends a context; when it returns the context touches no memory any more, and its tiles' contents are gone.
+    /// Ends a context; when it returns the context touches no memory any more, and its tiles' contents are gone. But an access of its
+    /// program's memory that takes long is left to itself: with it the context's thread ends, and touches nothing else.
     pub fn destroy_context(&self, id: u64) -> Result<()> {
         let cell = self.cell(id)?;
         self.shared.lock().retain(|other| other.id != id);
         let version = self.shared.changed();
-        cell.visit(|context| drop(context.take()));
+        self.end(&cell);
         self.settle(version);
         Ok(())
+    }
+
+    fn end(&self, cell: &Cell) {
+        if cell.end() {
+            self.shared.crew.stray();
+        }
     }
 
     /// Waits until the thread works with `version` of the list.
@@ -255,9 +208,29 @@ impl Engine {
     }
 
     /// Calls `work` with a context, between two of its slices.
+    ///
+    /// # Errors
+    /// ENOENT: no such context; EBUSY: it waits for memory of its program.
     pub fn with<T>(&self, id: u64, work: impl FnOnce(&mut Context) -> T) -> Result<T> {
-        let cell = self.cell(id)?;
-        cell.visit(|context| context.as_mut().map(work)).ok_or_else(|| no_context(id))
+        let visited = self.cell(id)?.visit(|context| context.as_mut().map(work));
+        visited.ok_or_else(|| busy(id))?.ok_or_else(|| no_context(id))
+    }
+
+    /// Has `work` done to a context, now or, if that waits for memory of its program, when it no longer does.
+    ///
+    /// # Errors
+    /// ENOENT: no such context; EBUSY: too much is to be done to it already.
+    pub fn order(&self, id: u64, work: impl FnOnce(&mut Context) + Send + 'static) -> Result<()> {
+        match self.cell(id)?.order(work) {
+            Some(true) => Ok(()),
+            Some(false) => Err(busy(id)),
+            None => Err(no_context(id)),
+        }
+    }
+
+    /// What a context is doing, and what became of its packets; of one that waits for memory of its program, what was known before.
+    pub fn summary(&self, id: u64) -> Result<Summary> {
+        self.cell(id)?.summary().ok_or_else(|| no_context(id))
     }
 
     fn cell(&self, id: u64) -> Result<Arc<Cell>> {
@@ -269,25 +242,24 @@ impl Engine {
             .ok_or_else(|| no_context(id))
     }
 
-    /// Ends all contexts and the thread. In a fork of the process it does nothing: thread and contexts are the parent's.
+    /// Ends all contexts and the threads, but for those that wait for memory of programs: they end when that comes, and touch nothing
+    /// more. In a fork of the process it does nothing: threads and contexts are the parent's.
     pub fn close(&self) {
         if std::process::id() != self.process {
             return;
         }
         let contexts = {
             let mut contexts = self.shared.lock();
-            self.shared.closed.store(true, Ordering::Release);
+            if self.shared.closed.swap(true, Ordering::AcqRel) {
+                return;
+            }
             std::mem::take(&mut *contexts)
         };
         self.shared.changed();
-        let thread = self.thread.lock().unwrap_or_else(|broken| broken.into_inner()).take();
-        if let Some(thread) = thread {
-            // A panic of the thread was caught per context; were there another, all contexts end here anyway.
-            let _ = thread.join();
-        }
-        for cell in contexts {
-            cell.visit(|context| drop(context.take()));
-        }
+        // Who has the seat never waits, and leaves it for good.
+        self.settle(u64::MAX);
+        contexts.iter().for_each(|cell| self.end(cell));
+        self.shared.crew.end();
     }
 }
 
@@ -306,6 +278,13 @@ fn armed_page(page: (RawFd, u64)) -> Result<SharedPages> {
     }
     page.word32(0).store(abi::DOORBELL_ARMED, Ordering::SeqCst);
     Ok(page)
+}
+
+fn busy(id: u64) -> Error {
+    Error::new(
+        libc::EBUSY,
+        format!("context {id} waits for memory of its program; ask again, or destroy it"),
+    )
 }
 
 fn no_context(id: u64) -> Error {

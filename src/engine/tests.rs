@@ -201,7 +201,7 @@ fn until(what: &str, mut reached: impl FnMut() -> bool) {
 #[test]
 fn a_panic_becomes_the_error_of_its_context() {
     let space = Arc::new(AddressSpace::default());
-    let mut context = Context::new(&space, placement(0));
+    let mut context = Context::new(&space, placement(0), Waits::alone());
     let served = worker::guarded(&mut context, |_| panic!("as if"));
     assert_eq!(served, Served::Idle);
     assert_eq!(context.state(), State::Error);
@@ -372,7 +372,7 @@ fn serve_cost() {
     let engine = Engine::new(3, Pace::Fast, None).unwrap();
     let tenant = Tenant::new(&engine, 0);
     engine.close();
-    let mut context = Context::new(&tenant.space, placement(0));
+    let mut context = Context::new(&tenant.space, placement(0), Waits::alone());
     let clock = Clock {
         hclk_mhz: 1200,
         pace: Pace::Fast,

@@ -5,11 +5,12 @@ use std::sync::Arc;
 use std::sync::atomic::{Ordering, fence};
 use std::time::{Duration, Instant};
 
+use super::cell::{Cell, lock};
 use super::context::Context;
 use super::terms::{Clock, Served};
-use super::{Cell, Shared};
+use super::{Shared, crew};
 use crate::abi::host_queue as abi;
-use crate::memory::Hint;
+use crate::memory::{Abandoned, Hint};
 
 /// Looks at the doorbells between two looks at the clock.
 const LOOKS: u32 = 64;
@@ -33,9 +34,29 @@ struct Slot {
     hints: [Hint; 2],
 }
 
+/// Why a thread is no longer the engine's.
+pub(super) enum Left {
+    /// The engine closes.
+    Closed,
+    /// It passed the seat on in a slice of this context, which came to that.
+    Passed(Arc<Cell>, Served),
+}
+
+/// What a slice came to that ended without the seat.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Back {
+    ready: bool,
+    until: Option<Instant>,
+    hints: [Hint; 2],
+}
+
 pub(super) struct Worker {
     shared: Arc<Shared>,
     slots: Vec<Slot>,
+    /// Which one has its slice.
+    serving: Option<usize>,
+    /// Those whose slices go on without the seat.
+    away: Vec<Slot>,
     /// The list of contexts that `slots` shows.
     version: u64,
     /// Where the round robin goes on.
@@ -48,23 +69,28 @@ impl Worker {
         Self {
             shared,
             slots: Vec::new(),
+            serving: None,
+            away: Vec::new(),
             version: 0,
             next: 0,
             spin: SPIN_LEAST,
         }
     }
 
-    /// Until the engine is closed.
-    pub fn run(mut self) {
+    /// Until the engine is closed, or another thread has the seat.
+    pub fn run(mut self: Box<Self>) -> Left {
         let mut idle_since = Instant::now();
         let mut looks = 0;
         loop {
             if self.version != self.shared.version.load(Ordering::Acquire) && !self.reload() {
-                return;
+                return Left::Closed;
             }
             self.look();
             if let Some(index) = self.pick() {
-                self.serve(index);
+                self = match self.serve(index) {
+                    Ok(worker) => worker,
+                    Err((cell, served)) => return Left::Passed(cell, served),
+                };
                 looks = 0;
                 continue;
             }
@@ -90,19 +116,39 @@ impl Worker {
     fn reload(&mut self) -> bool {
         self.version = self.shared.version.load(Ordering::Acquire);
         let contexts = self.shared.contexts();
-        let old = std::mem::take(&mut self.slots);
-        let slot = |cell: &Arc<Cell>| {
-            let known = old.iter().find(|slot| Arc::ptr_eq(&slot.cell, cell));
-            Slot {
-                cell: cell.clone(),
-                ready: known.map_or_else(|| cell.has_work(), |slot| slot.ready),
-                rang: known.is_some_and(|slot| slot.rang),
-                until: known.and_then(|slot| slot.until),
-                hints: known.map_or_else(Default::default, |slot| slot.hints),
+        let mut old = std::mem::take(&mut self.slots);
+        let away = std::mem::take(&mut self.away);
+        for cell in contexts {
+            let mine = |slot: &Slot| Arc::ptr_eq(&slot.cell, &cell);
+            if let Some(at) = old.iter().position(mine) {
+                self.slots.push(old.swap_remove(at));
+            } else if let Some(slot) = away.iter().find(|slot| mine(slot)) {
+                let back = lock(&cell.back).take();
+                let (list, Back { ready, until, hints }) = match back {
+                    Some(back) => (&mut self.slots, back),
+                    None => (&mut self.away, Back::default()),
+                };
+                let rang = slot.rang;
+                list.push(Slot {
+                    cell,
+                    ready,
+                    rang,
+                    until,
+                    hints,
+                });
+            } else {
+                let ready = cell.has_work();
+                let (rang, until, hints) = Default::default();
+                self.slots.push(Slot {
+                    cell,
+                    ready,
+                    rang,
+                    until,
+                    hints,
+                });
             }
-        };
-        self.slots = contexts.iter().map(slot).collect();
-        drop(old);
+        }
+        drop((old, away));
         self.shared.seen.store(self.version, Ordering::Release);
         !self.shared.closed.load(Ordering::Acquire)
     }
@@ -144,17 +190,33 @@ impl Worker {
         best
     }
 
-    fn serve(&mut self, index: usize) {
-        let slot = &mut self.slots[index];
+    /// A slice for a context. If the seat was passed on meanwhile all that is left is whose slice it was, and what it came to.
+    fn serve(mut self: Box<Self>, index: usize) -> Result<Box<Self>, (Arc<Cell>, Served)> {
         let clock = Clock {
             hclk_mhz: self.shared.hclk_mhz.load(Ordering::Relaxed),
             pace: self.shared.pace,
         };
+        let slot = &mut self.slots[index];
         slot.until = None;
-        match slot.cell.serve(clock, std::mem::take(&mut slot.rang)) {
+        let (cell, rang) = (slot.cell.clone(), std::mem::take(&mut slot.rang));
+        self.serving = Some(index);
+        let (worker, served) = crew::lend(self, || cell.serve(clock, rang));
+        let Some(mut worker) = worker else {
+            return Err((cell, served));
+        };
+        let slot = &mut worker.slots[index];
+        match served {
             Served::More => {}
             Served::Until(until) => slot.until = Some(until),
             Served::Idle => (slot.ready, slot.hints) = slot.cell.rearm(),
+        }
+        Ok(worker)
+    }
+
+    /// Before the seat is passed on: the context that has its slice keeps it, and is looked at again when it comes back.
+    pub fn set_aside(&mut self) {
+        if let Some(index) = self.serving.take() {
+            self.away.push(self.slots.remove(index));
         }
     }
 
@@ -196,6 +258,7 @@ impl Worker {
 impl Drop for Worker {
     fn drop(&mut self) {
         self.slots.clear();
+        self.away.clear();
         self.shared.seen.store(u64::MAX, Ordering::Release);
     }
 }
@@ -213,14 +276,44 @@ impl Cell {
     }
 
     fn has_work(&self) -> bool {
-        self.lock().as_ref().is_some_and(|context| context.has_work())
+        self.turn(|context| context.has_work()).unwrap_or_default()
     }
 
-    /// Arms the doorbell again, then looks for a packet whose ring the arming may have wiped out.
+    /// Arms the doorbell again, then looks for a packet whose ring the arming may have wiped out. A context that has gone has no
+    /// doorbell any more.
     fn rearm(&self) -> (bool, [Hint; 2]) {
-        self.doorbell.word32(0).swap(abi::DOORBELL_ARMED, Ordering::SeqCst);
-        fence(Ordering::SeqCst);
-        self.turn(|context| context.look_ahead()).unwrap_or_default()
+        self.turn(|context| {
+            self.doorbell.word32(0).swap(abi::DOORBELL_ARMED, Ordering::SeqCst);
+            fence(Ordering::SeqCst);
+            context.look_ahead()
+        })
+        .unwrap_or_default()
+    }
+
+    /// The end of a slice on a thread without the seat, which came to `served`.
+    #[cold]
+    pub(super) fn come_back(&self, served: Served) {
+        let back = match served {
+            Served::More => Back {
+                ready: true,
+                ..Back::default()
+            },
+            Served::Until(until) => Back {
+                ready: true,
+                until: Some(until),
+                ..Back::default()
+            },
+            Served::Idle => {
+                let (ready, hints) = self.rearm();
+                Back {
+                    ready,
+                    hints,
+                    until: None,
+                }
+            }
+        };
+        self.carry_out_orders();
+        *lock(&self.back) = Some(back);
     }
 
     #[inline]
@@ -234,6 +327,10 @@ impl Cell {
 #[inline]
 pub(super) fn guarded(context: &mut Context, work: impl FnOnce(&mut Context) -> Served) -> Served {
     catch_unwind(AssertUnwindSafe(|| work(context))).unwrap_or_else(|panic| {
+        if panic.is::<Abandoned>() {
+            // Nobody has the context any more but this thread.
+            return Served::Idle;
+        }
         let text = panic.downcast_ref::<String>().map(String::as_str);
         let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no message");
         // Were this to panic as well, the context would stay as it is, which harms nobody else.

@@ -2,12 +2,14 @@
 
 use std::cell::{Cell, RefCell};
 use std::fmt;
+use std::os::fd::RawFd;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::region::Region;
 use super::space::{AddressSpace, Pin, Snapshot};
-use super::{HostMemory, MemoryFault, MemoryFaultKind, PROT_READ, PROT_WRITE, copy};
+use super::waits::Waits;
+use super::{HostMemory, MemoryFault, MemoryFaultKind, PROT_READ, PROT_WRITE, copy, unmappable};
 
 /// Regions met lately, by page of the address.
 const CACHE: usize = 16;
@@ -19,10 +21,11 @@ pub struct Reader {
     snapshot: RefCell<Arc<Snapshot>>,
     generation: Cell<u64>,
     cache: [Cell<Option<Region>>; CACHE],
+    waits: Option<Arc<Waits>>,
 }
 
 impl Reader {
-    pub(super) fn new(space: Arc<AddressSpace>, pin: Arc<Pin>, snapshot: Arc<Snapshot>) -> Self {
+    pub(super) fn new(space: Arc<AddressSpace>, pin: Arc<Pin>, snapshot: Arc<Snapshot>, waits: Option<Arc<Waits>>) -> Self {
         let generation = Cell::new(snapshot.generation);
         Self {
             space,
@@ -30,6 +33,7 @@ impl Reader {
             snapshot: RefCell::new(snapshot),
             generation,
             cache: [const { Cell::new(None) }; CACHE],
+            waits,
         }
     }
 
@@ -153,6 +157,94 @@ impl Access<'_> {
     }
 }
 
+/// Accesses of which a part is a process's memory.
+impl Access<'_> {
+    #[cold]
+    fn read_patiently(&self, address: u64, out: &mut [u8]) -> Result<(), MemoryFault> {
+        let pointer = out.as_mut_ptr();
+        self.by_region(address, out.len(), PROT_READ, |region, offset, done, count| {
+            if region.mapped() {
+                // SAFETY: `by_region` gives ranges inside `out` and inside the region, which stays mapped until this reader shows a
+                // newer generation.
+                unsafe { region.read(offset, pointer.add(done), count) }
+            } else {
+                // SAFETY: as above, about `out`.
+                self.wait(region, |file, start| unsafe {
+                    unmappable::read(file, start + offset as u64, pointer.add(done), count)
+                })
+            }
+        })
+    }
+
+    #[cold]
+    fn write_patiently(&self, address: u64, data: &[u8]) -> Result<(), MemoryFault> {
+        self.by_region(address, data.len(), PROT_WRITE, |region, offset, done, count| {
+            if region.mapped() {
+                // SAFETY: as above; `by_region` found the region writable.
+                unsafe { region.write(offset, data.as_ptr().add(done), count) }
+            } else {
+                // SAFETY: as above, about `data`.
+                self.wait(region, |file, start| unsafe {
+                    unmappable::write(file, start + offset as u64, data.as_ptr().add(done), count)
+                })
+            }
+        })
+    }
+
+    /// Calls `access(region, offset in region, bytes done, bytes here)` over an access, once all of it is known to be mapped and
+    /// allowed. Each region is looked up when its turn comes: a wait for one lets others go.
+    fn by_region(
+        &self,
+        address: u64,
+        length: usize,
+        prot: u32,
+        mut access: impl FnMut(&Region, usize, usize, usize) -> Result<(), MemoryFaultKind>,
+    ) -> Result<(), MemoryFault> {
+        let fault = |kind| fault(address, length, kind);
+        self.reader
+            .snapshot
+            .borrow()
+            .walk(address, length, prot, |_, _, _, _| Ok(()))?;
+        let mut done = 0;
+        while done < length {
+            let here = address + done as u64;
+            let region = self.reader.find(here).ok_or(fault(MemoryFaultKind::Unmapped))?;
+            let offset = here - region.start;
+            let count = (region.length - offset).min((length - done) as u64) as usize;
+            if let Some(kind) = region.refuses(prot) {
+                return Err(fault(kind));
+            }
+            access(&region, offset as usize, done, count).map_err(fault)?;
+            if region.guard.poisoned() {
+                return Err(fault(MemoryFaultKind::Poisoned));
+            }
+            done += count;
+        }
+        Ok(())
+    }
+
+    /// Calls `access` with a process's memory, and where `region` begins in it. Meanwhile no unmap waits for this reader.
+    fn wait(
+        &self,
+        region: &Region,
+        access: impl FnOnce(RawFd, u64) -> Result<(), MemoryFaultKind>,
+    ) -> Result<(), MemoryFaultKind> {
+        let reader = self.reader;
+        let waits = reader.waits.as_deref().ok_or(MemoryFaultKind::Waits)?;
+        // SAFETY: the region is of the snapshot that this reader shows, so the space has not given its share back.
+        let process = unsafe { region.process.0.process() };
+        let wait = waits.begin(process.clone())?;
+        let result = process.access(|file| {
+            reader.pin.0.store(0, Ordering::Release);
+            access(file, region.process.1)
+        });
+        drop(process);
+        wait.end();
+        reader.refresh();
+        result
+    }
+}
+
 impl HostMemory for Access<'_> {
     #[inline]
     fn read(&self, address: u64, out: &mut [u8]) -> Result<(), MemoryFault> {
@@ -162,13 +254,15 @@ impl HostMemory for Access<'_> {
         let poisoned = match self.reader.single(address, out.len(), PROT_READ)? {
             Some(region) => {
                 // SAFETY: the access lies inside the region, which stays mapped until this reader shows a newer generation.
-                unsafe { region.read((address - region.start) as usize, out.as_mut_ptr(), out.len()) }
-                    .map_err(|kind| fault(address, out.len(), kind))?;
+                if unsafe { region.read((address - region.start) as usize, out.as_mut_ptr(), out.len()) }.is_err() {
+                    return self.read_patiently(address, out);
+                }
                 region.guard.poisoned()
             }
             None => {
                 let (pointer, mut poisoned) = (out.as_mut_ptr(), false);
-                self.reader
+                let walked = self
+                    .reader
                     .snapshot
                     .borrow()
                     .walk(address, out.len(), PROT_READ, |region, offset, done, count| {
@@ -176,7 +270,11 @@ impl HostMemory for Access<'_> {
                         unsafe { region.read(offset, pointer.add(done), count) }?;
                         poisoned |= region.guard.poisoned();
                         Ok(())
-                    })?;
+                    });
+                match walked {
+                    Err(fault) if fault.kind == MemoryFaultKind::Waits => return self.read_patiently(address, out),
+                    walked => walked?,
+                }
                 poisoned
             }
         };
@@ -192,21 +290,27 @@ impl HostMemory for Access<'_> {
             Some(region) => {
                 // SAFETY: the access lies inside the region, which is writable and stays mapped until this reader shows a newer
                 // generation.
-                unsafe { region.write((address - region.start) as usize, data.as_ptr(), data.len()) }
-                    .map_err(|kind| fault(address, data.len(), kind))?;
+                if unsafe { region.write((address - region.start) as usize, data.as_ptr(), data.len()) }.is_err() {
+                    return self.write_patiently(address, data);
+                }
                 region.guard.poisoned()
             }
             None => {
                 let mut poisoned = false;
-                self.reader
-                    .snapshot
-                    .borrow()
-                    .walk(address, data.len(), PROT_WRITE, |region, offset, done, count| {
-                        // SAFETY: as above, and `walk` gives ranges inside `data`.
-                        unsafe { region.write(offset, data.as_ptr().add(done), count) }?;
-                        poisoned |= region.guard.poisoned();
-                        Ok(())
-                    })?;
+                let walked =
+                    self.reader
+                        .snapshot
+                        .borrow()
+                        .walk(address, data.len(), PROT_WRITE, |region, offset, done, count| {
+                            // SAFETY: as above, and `walk` gives ranges inside `data`.
+                            unsafe { region.write(offset, data.as_ptr().add(done), count) }?;
+                            poisoned |= region.guard.poisoned();
+                            Ok(())
+                        });
+                match walked {
+                    Err(fault) if fault.kind == MemoryFaultKind::Waits => return self.write_patiently(address, data),
+                    walked => walked?,
+                }
                 poisoned
             }
         };

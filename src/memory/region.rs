@@ -1,18 +1,17 @@
 //! A run of device addresses and what is behind it.
 
-use std::os::fd::RawFd;
-
-use super::{MemoryFaultKind, bus_error, copy, unmappable};
+use super::unmappable::Handle;
+use super::{MemoryFaultKind, bus_error, copy};
 
 /// A run of device addresses and the memory behind it, if there is any. It owns nothing: what it names is the space's.
 #[derive(Clone, Copy)]
 pub(super) struct Region {
     pub start: u64,
     pub length: u64,
-    /// Null where nothing is mapped: then `file` is read and written instead, or there is nothing.
+    /// Null where nothing is mapped: then `process` is read and written instead, or there is nothing.
     pub pointer: *mut u8,
-    /// A descriptor of the space and an offset in it, or -1.
-    pub file: (RawFd, u64),
+    /// A share of the space's, and where in the process's memory the region begins.
+    pub process: (Handle, u64),
     pub guard: &'static bus_error::Guard,
     /// Bit 0: the device may read; bit 1: it may write; 0: there is nothing.
     pub prot: u32,
@@ -20,7 +19,8 @@ pub(super) struct Region {
     pub window: u32,
 }
 
-// SAFETY: the pointer is to process-wide shared memory that is accessed through `copy` only, by readers that unmap waits for.
+// SAFETY: the pointer is to process-wide shared memory that is accessed through `copy` only, by readers that unmap waits for; a
+// `Process`, whose share this may be, is used by any thread.
 unsafe impl Send for Region {}
 // SAFETY: as above.
 unsafe impl Sync for Region {}
@@ -32,7 +32,7 @@ impl Region {
             start,
             length,
             pointer: std::ptr::null_mut(),
-            file: (-1, 0),
+            process: (Handle::NONE, 0),
             guard: &bus_error::UNMAPPED,
             prot: 0,
             window: 0,
@@ -56,7 +56,7 @@ impl Region {
             start,
             length: end - start,
             pointer,
-            file: (self.file.0, self.file.1 + (start - self.start)),
+            process: (self.process.0, self.process.1 + (start - self.start)),
             ..*self
         }
     }
@@ -72,21 +72,19 @@ impl Region {
         self.prot != 0
     }
 
-    /// Copies `length` bytes from `offset` on to `out`.
+    /// Copies `length` bytes from `offset` on to `out`. What is not mapped is left to [`super::Access`], which may wait.
     ///
     /// # Safety
     /// The range lies inside the region, which is reachable and stays as it is until this returns, and `out` is writable for
     /// `length` bytes.
     #[inline(always)]
     pub unsafe fn read(&self, offset: usize, out: *mut u8, length: usize) -> std::result::Result<(), MemoryFaultKind> {
-        if self.mapped() {
-            // SAFETY: the caller's promise: mapped memory on one side, its own on the other.
-            unsafe { copy::copy(out, self.pointer.add(offset), length) };
-            Ok(())
-        } else {
-            // SAFETY: the caller's promise about `out`.
-            unsafe { unmappable::read(self.file.0, self.file.1 + offset as u64, out, length) }
+        if !self.mapped() {
+            return Err(MemoryFaultKind::Waits);
         }
+        // SAFETY: the caller's promise: mapped memory on one side, its own on the other.
+        unsafe { copy::copy(out, self.pointer.add(offset), length) };
+        Ok(())
     }
 
     /// Copies `length` bytes of `data` to `offset`.
@@ -95,14 +93,12 @@ impl Region {
     /// As [`Region::read`], with `data` readable; the region allows writing.
     #[inline(always)]
     pub unsafe fn write(&self, offset: usize, data: *const u8, length: usize) -> std::result::Result<(), MemoryFaultKind> {
-        if self.mapped() {
-            // SAFETY: as above.
-            unsafe { copy::copy(self.pointer.add(offset), data, length) };
-            Ok(())
-        } else {
-            // SAFETY: as above.
-            unsafe { unmappable::write(self.file.0, self.file.1 + offset as u64, data, length) }
+        if !self.mapped() {
+            return Err(MemoryFaultKind::Waits);
         }
+        // SAFETY: as above.
+        unsafe { copy::copy(self.pointer.add(offset), data, length) };
+        Ok(())
     }
 
     /// Why `[address, address + length)`, which lies inside, can't be accessed in direction `prot`.

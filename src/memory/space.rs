@@ -4,11 +4,13 @@ use std::fmt;
 use std::os::fd::RawFd;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, RwLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::reader::Reader;
 use super::region::Region;
 use super::table::Table;
+use super::unmappable::{Handle, Process, Strays};
+use super::waits::Waits;
 use super::windows::{Limits, Windows};
 use super::{HostMemory, MemoryFault, MemoryFaultKind, PAGE_SIZE, PROT_READ, PROT_WRITE, unmappable};
 use crate::error::{Error, Result};
@@ -87,6 +89,7 @@ struct Backing {
     count: usize,
     /// Of them, those with something behind them.
     reachable: usize,
+    strays: Strays,
 }
 
 /// A function's DMA address space. All methods may be called from any thread.
@@ -129,6 +132,7 @@ impl AddressSpace {
                 limits,
                 count: 0,
                 reachable: 0,
+                strays: Strays::default(),
             }),
         }
     }
@@ -144,9 +148,9 @@ impl AddressSpace {
         let current = self.current();
         backing.check_free(&current.regions, address, end)?;
         let nothing = Region::reserved(address, length);
-        let region = match unmappable::open(fd, offset, length, prot)? {
-            Some(file) => Region {
-                file: (file, offset),
+        let region = match unmappable::open(fd, offset, length, prot, &backing.strays)? {
+            Some(process) => Region {
+                process: (Handle::new(process), offset),
                 prot,
                 ..nothing
             },
@@ -182,11 +186,11 @@ impl AddressSpace {
     }
 
     /// Takes `[address, address + length)` away; ranges that were never mapped are passed over. When it returns nobody touches the
-    /// range any more. Gives the number of bytes that could be reached.
+    /// range any more, but for an access of a process's memory that has taken longer than [`GRACE`]. Gives the number of bytes that
+    /// could be reached.
     ///
     /// # Errors
-    /// EINVAL: not multiples of 4096, or length 0; EOVERFLOW: the range wraps; ENOSPC: a split makes more mappings than may be;
-    /// EMFILE: a split needs a descriptor.
+    /// EINVAL: not multiples of 4096, or length 0; EOVERFLOW: the range wraps; ENOSPC: a split makes more mappings than may be.
     pub fn unmap(&self, address: u64, length: u64) -> Result<u64> {
         let end = checked_range(address, length)?;
         let mut backing = lock(&self.backing);
@@ -206,17 +210,20 @@ impl AddressSpace {
         if count > backing.limits.maps {
             return Err(too_many(backing.limits.maps));
         }
-        backing.keep(&mut kept)?;
+        backing.keep(&mut kept);
         backing.count = count;
         backing.reachable -= removed.iter().filter(|region| region.reachable()).count();
         let generation = self.publish(current.regions.replace(address, end, &kept));
         self.wait_for_readers(generation);
         // No snapshot in use holds these regions: readers left the older ones, and the newest was made without them.
         let mut bytes = 0;
+        let mut processes = Vec::new();
         for region in removed.iter().filter(|region| region.reachable()) {
             bytes += region.part(address, end).length;
-            backing.let_go(region);
+            processes.extend(backing.let_go(region));
         }
+        drop(backing);
+        wait_for_accesses(&processes);
         Ok(bytes)
     }
 
@@ -242,9 +249,14 @@ impl AddressSpace {
         self.current().walk(address, length, prot, |_, _, _, _| Ok(()))
     }
 
-    /// A reader for one thread at a time.
+    /// A reader for one thread at a time. Memory of processes is a fault to it.
     pub fn reader(self: &Arc<Self>) -> Reader {
-        Reader::new(self.clone(), self.pin(), self.current())
+        Reader::new(self.clone(), self.pin(), self.current(), None)
+    }
+
+    /// A reader for one thread at a time that reaches memory of processes too, and waits for it as `waits` says.
+    pub fn patient_reader(self: &Arc<Self>, waits: Arc<Waits>) -> Reader {
+        Reader::new(self.clone(), self.pin(), self.current(), Some(waits))
     }
 
     fn pin(&self) -> Arc<Pin> {
@@ -324,33 +336,41 @@ impl Backing {
         Ok(())
     }
 
-    /// Takes for parts that stay of regions what they need of their own: all, or none.
-    fn keep(&mut self, kept: &mut [Region]) -> Result<()> {
-        for index in 0..kept.len() {
-            let part = &mut kept[index];
+    /// Takes for parts that stay of regions what they need of their own.
+    fn keep(&mut self, kept: &mut [Region]) {
+        for part in kept.iter_mut().filter(|part| part.reachable()) {
+            self.reachable += 1;
             if part.mapped() {
                 self.windows.share(part.window);
-            } else if part.reachable() {
-                match unmappable::duplicate(part.file.0) {
-                    Ok(fd) => part.file.0 = fd,
-                    Err(error) => {
-                        kept[..index].iter().for_each(|part| self.let_go(part));
-                        return Err(error);
-                    }
-                }
+            } else {
+                // SAFETY: the region that this is a part of is in the newest snapshot, so its share was not given back.
+                part.process.0 = unsafe { part.process.0.share() };
             }
         }
-        self.reachable += kept.iter().filter(|part| part.reachable()).count();
-        Ok(())
     }
 
-    /// Gives back what a region has, which nobody touches.
-    fn let_go(&mut self, region: &Region) {
+    /// Gives back what a reachable region has, which nobody finds any more: the process, if that is what was behind it.
+    fn let_go(&mut self, region: &Region) -> Option<Arc<Process>> {
         if region.mapped() {
             self.windows.release(region.window);
-        } else if region.reachable() {
-            unmappable::close(region.file.0);
+            return None;
         }
+        // SAFETY: the region was in the snapshots and had its share; no reader works with one of those any more.
+        Some(unsafe { region.process.0.release() })
+    }
+}
+
+/// How long a change that takes a process's memory away waits for accesses under way: they have left the lock-free readers'
+/// protocol, since the process may make them last for ever.
+const GRACE: Duration = Duration::from_millis(100);
+
+fn wait_for_accesses(processes: &[Arc<Process>]) {
+    if processes.is_empty() {
+        return;
+    }
+    let began = Instant::now();
+    while processes.iter().any(|process| process.busy()) && began.elapsed() < GRACE {
+        std::thread::sleep(Duration::from_micros(50));
     }
 }
 
@@ -374,7 +394,7 @@ impl Drop for Entered<'_> {
     }
 }
 
-/// The control plane's accesses (firmware in Python, tests).
+/// The control plane's accesses (firmware in Python, tests). Memory of processes is a fault to them: they are made with locks held.
 impl HostMemory for AddressSpace {
     fn read(&self, address: u64, out: &mut [u8]) -> std::result::Result<(), MemoryFault> {
         let out_pointer = out.as_mut_ptr();
@@ -405,13 +425,12 @@ impl fmt::Debug for AddressSpace {
 impl Drop for AddressSpace {
     /// Windows go by themselves. Readers hold an `Arc` of the space, so there are none any more.
     fn drop(&mut self) {
-        let processes = |region: &&Region| region.reachable() && !region.mapped();
-        self.current()
-            .regions
-            .all()
-            .iter()
-            .filter(processes)
-            .for_each(|region| unmappable::close(region.file.0));
+        for region in self.current().regions.all() {
+            if region.reachable() && !region.mapped() {
+                // SAFETY: the region is in the last snapshot, so it has its share, and nobody finds it any more.
+                drop(unsafe { region.process.0.release() });
+            }
+        }
     }
 }
 

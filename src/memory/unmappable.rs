@@ -1,20 +1,130 @@
 //! Memory of another process, `/proc/PID/mem`: it can't be mapped, so it is read and written.
 //!
-//! A page that the process has not, or a process that is gone, is a fault.
+//! A page that the process has not, or a process that is gone, is a fault. An access takes as long as the page's owner likes (a file
+//! of a FUSE file system), and nothing but the owner's end ends it: see [`super::waits`].
 
-use std::os::fd::{BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
+use std::collections::HashMap;
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use super::{MemoryFaultKind, PAGE_SIZE, PROT_READ, PROT_WRITE};
+
+/// Accesses of one process's memory that nobody waits for any more; each keeps a thread. With so many no further one is begun.
+pub(super) const STRAYS_MOST: usize = 16;
+
+/// Accesses that nobody waits for any more, by process.
+#[derive(Clone, Default)]
+pub(super) struct Strays(Arc<Mutex<HashMap<u32, usize>>>);
+
+impl Strays {
+    fn lock(&self) -> MutexGuard<'_, HashMap<u32, usize>> {
+        self.0.lock().unwrap_or_else(|broken| broken.into_inner())
+    }
+
+    fn add(&self, pid: u32) {
+        *self.lock().entry(pid).or_default() += 1;
+    }
+
+    fn remove(&self, pid: u32) {
+        let mut strays = self.lock();
+        if let Some(count) = strays.get_mut(&pid) {
+            *count -= 1;
+            if *count == 0 {
+                strays.remove(&pid);
+            }
+        }
+    }
+}
+
+/// What a mapping of a process's memory reads and writes.
+pub(super) struct Process {
+    file: OwnedFd,
+    pid: u32,
+    /// Accesses under way.
+    accesses: AtomicUsize,
+    strays: Strays,
+}
+
+impl Process {
+    /// `work` with the process's memory, for which [`Process::busy`] tells until it returns.
+    pub fn access<T>(&self, work: impl FnOnce(RawFd) -> T) -> T {
+        self.accesses.fetch_add(1, Ordering::AcqRel);
+        let result = work(self.file.as_raw_fd());
+        self.accesses.fetch_sub(1, Ordering::AcqRel);
+        result
+    }
+
+    pub fn busy(&self) -> bool {
+        self.accesses.load(Ordering::Acquire) != 0
+    }
+
+    /// Whether too many accesses of this process's memory have been left to themselves.
+    pub fn exhausted(&self) -> bool {
+        self.strays.lock().get(&self.pid).is_some_and(|&count| count >= STRAYS_MOST)
+    }
+
+    /// An access under way is left to itself.
+    pub fn stray(&self) {
+        self.strays.add(self.pid);
+    }
+
+    /// Such an access has ended.
+    pub fn stray_ended(&self) {
+        self.strays.remove(self.pid);
+    }
+}
+
+/// A region's share of a [`Process`], or of none. It is a plain value, as the region is; who drops a region for good gives it back.
+#[derive(Clone, Copy)]
+pub(super) struct Handle(*const Process);
+
+impl Handle {
+    /// Nothing.
+    pub const NONE: Self = Self(std::ptr::null());
+
+    pub fn new(process: Process) -> Self {
+        Self(Arc::into_raw(Arc::new(process)))
+    }
+
+    /// One more share, for another region.
+    ///
+    /// # Safety
+    /// The handle is not [`Handle::NONE`], and this share of it was not given back.
+    pub unsafe fn share(self) -> Self {
+        // SAFETY: the pointer is `Arc::into_raw`'s, and by the caller's promise one count is ours.
+        unsafe { Arc::increment_strong_count(self.0) };
+        self
+    }
+
+    /// The process.
+    ///
+    /// # Safety
+    /// As [`Handle::share`].
+    pub unsafe fn process(self) -> Arc<Process> {
+        // SAFETY: as in `share`; the new count is the result's.
+        unsafe { Arc::from_raw(self.share().0) }
+    }
+
+    /// Gives the share back.
+    ///
+    /// # Safety
+    /// As [`Handle::share`]; nobody uses this share any more.
+    pub unsafe fn release(self) -> Arc<Process> {
+        // SAFETY: the pointer is `Arc::into_raw`'s; by the caller's promise this count is the result's now.
+        unsafe { Arc::from_raw(self.0) }
+    }
+}
 use crate::error::{Error, Result};
 
-/// A descriptor of ours for `fd` if that is a process's memory; `None` if it is anything else, which can be mapped or not at all.
+/// The memory behind `fd` if that is a process's; `None` if it is anything else, which can be mapped or not at all.
 ///
 /// # Errors
 /// As mmap of a file: EINVAL, EOVERFLOW: the range; EACCES: `fd` is not open for this direction.
-pub(super) fn open(fd: RawFd, offset: u64, length: u64, prot: u32) -> Result<Option<RawFd>> {
-    if !is_process_memory(fd) {
+pub(super) fn open(fd: RawFd, offset: u64, length: u64, prot: u32, strays: &Strays) -> Result<Option<Process>> {
+    let Some(pid) = process_of(fd) else {
         return Ok(None);
-    }
+    };
     if !length.is_multiple_of(PAGE_SIZE) || !offset.is_multiple_of(PAGE_SIZE) || !(1..=3).contains(&prot) {
         return Err(Error::new(
             libc::EINVAL,
@@ -42,37 +152,43 @@ pub(super) fn open(fd: RawFd, offset: u64, length: u64, prot: u32) -> Result<Opt
             "a process's memory is not open for this direction; open it for reading and writing",
         ));
     }
-    duplicate(fd).map(Some)
+    let file = duplicate(fd)?;
+    Ok(Some(Process {
+        file,
+        pid,
+        accesses: AtomicUsize::new(0),
+        strays: strays.clone(),
+    }))
 }
 
-/// Whether `fd` is `/proc/PID/mem`: on procfs, and so named.
-fn is_process_memory(fd: RawFd) -> bool {
+/// The process whose `/proc/PID/mem` `fd` is: on procfs, and so named.
+fn process_of(fd: RawFd) -> Option<u32> {
     // SAFETY: zeroed values are valid and live; a bad descriptor makes the calls fail.
     let on_procfs = unsafe {
         let mut file_system: libc::statfs = std::mem::zeroed();
         libc::fstatfs(fd, &mut file_system) == 0 && file_system.f_type == libc::PROC_SUPER_MAGIC
     };
-    on_procfs
-        && std::fs::read_link(format!("/proc/self/fd/{fd}"))
-            .is_ok_and(|target| target.file_name().is_some_and(|name| name == "mem"))
+    let target = on_procfs.then(|| std::fs::read_link(format!("/proc/self/fd/{fd}")).ok())??;
+    if target.file_name()? != "mem" {
+        return None;
+    }
+    // Where /proc is mounted elsewhere, or shows other numbers, the numbers still tell processes apart.
+    let number = target
+        .parent()
+        .and_then(|process| process.file_name()?.to_str()?.parse().ok());
+    Some(number.unwrap_or(0))
 }
 
 /// One more descriptor of ours.
-pub(super) fn duplicate(fd: RawFd) -> Result<RawFd> {
+fn duplicate(fd: RawFd) -> Result<OwnedFd> {
     // SAFETY: the descriptor is only duplicated; a closed one gives EBADF.
     let duplicated = unsafe { BorrowedFd::borrow_raw(fd) }.try_clone_to_owned();
-    duplicated.map(IntoRawFd::into_raw_fd).map_err(|error| {
+    duplicated.map_err(|error| {
         Error::new(
             error.raw_os_error().unwrap_or(libc::EMFILE),
             format!("duplicating a process's memory: {error}"),
         )
     })
-}
-
-/// Closes a descriptor that [`open`] or [`duplicate`] gave.
-pub(super) fn close(fd: RawFd) {
-    // SAFETY: the descriptor is ours, and the caller forgets it.
-    drop(unsafe { OwnedFd::from_raw_fd(fd) });
 }
 
 /// Reads all of `length` bytes at `offset`.
@@ -121,12 +237,12 @@ fn all(length: usize, mut step: impl FnMut(usize) -> isize) -> std::result::Resu
 #[cfg(test)]
 pub(crate) mod tests {
     use std::fs::{File, OpenOptions};
-    use std::os::fd::AsRawFd;
+    use std::os::fd::FromRawFd;
     use std::os::unix::fs::FileExt;
     use std::sync::Arc;
 
     use super::*;
-    use crate::memory::{AddressSpace, HostMemory, MemoryFault};
+    use crate::memory::{AddressSpace, HostMemory, MemoryFault, Waits};
 
     /// Pages of this process, mapped as another process's are, of which the process may lose the last ones.
     pub(crate) struct Torn {
@@ -195,7 +311,7 @@ pub(crate) mod tests {
     /// Address and length of the faults of accesses that cross into the second page; `None` where one succeeded.
     fn faults(torn: &Torn) -> Vec<Option<(u64, u64)>> {
         const PAGE: u64 = PAGE_SIZE;
-        let reader = torn.space.reader();
+        let reader = torn.space.patient_reader(Waits::alone());
         let host = reader.enter();
         let mut out = [0; 64];
         let results = [
@@ -217,7 +333,7 @@ pub(crate) mod tests {
         // A row's fault names the row: the third one is the first in the lost page.
         let (whole, row) = (Some((PAGE_SIZE - 32, 64)), Some((PAGE_SIZE, 16)));
         assert_eq!(faults(&torn), [whole, whole, row, row]);
-        let reader = torn.space.reader();
+        let reader = torn.space.patient_reader(Waits::alone());
         assert_eq!(reader.enter().write(0, b"kept"), Ok(()), "the same mapping goes on");
         assert_eq!(torn.bytes(0, 4), b"kept");
         // It is no poison: pages that the process has again are reached again.

@@ -81,47 +81,33 @@ impl Engine {
     }
 
     fn context_state<'py>(&self, py: Python<'py>, context: u64) -> PyResult<Bound<'py, PyDict>> {
-        let found = py.detach(|| {
-            self.0.with(context, |context| {
-                let (completed, errors, message) = context.outcome();
-                let outcome = (completed, errors, message.to_owned());
-                (
-                    context.state(),
-                    context.read_index(),
-                    outcome,
-                    context.cost().0,
-                    context.placement().clone(),
-                    context.statistics().iter().map(|uc| uc.preemptions).max().unwrap_or(0),
-                    (context.waiting(), context.failure()),
-                )
-            })
-        })?;
-        let (state, read_index, (completed, errors, message), cost, placement, preemptions, (waiting, failure)) = found;
-        let name = match state {
+        let summary = py.detach(|| self.0.summary(context))?;
+        let name = match summary.state {
             State::Idle => "idle",
             State::Running => "running",
             State::Error => "error",
             State::Exited => "exited",
         };
-        let out = cost_dict(py, &cost)?;
+        let out = cost_dict(py, &summary.cost)?;
         out.set_item("state", name)?;
-        out.set_item("read_index", read_index)?;
-        out.set_item("completed", completed)?;
-        out.set_item("errors", errors)?;
-        out.set_item("message", message)?;
-        out.set_item("column", placement.column)?;
-        out.set_item("columns", placement.columns)?;
-        out.set_item("priority", placement.priority)?;
-        out.set_item("owner", placement.owner)?;
-        out.set_item("waiting", waiting)?;
-        out.set_item("preemptions", preemptions)?;
-        out.set_item("failure", failure.map(|failure| failure_dict(py, &failure)).transpose()?)?;
+        out.set_item("read_index", summary.read_index)?;
+        out.set_item("completed", summary.completed)?;
+        out.set_item("errors", summary.errors)?;
+        out.set_item("message", summary.message)?;
+        out.set_item("column", summary.placement.column)?;
+        out.set_item("columns", summary.placement.columns)?;
+        out.set_item("priority", summary.placement.priority)?;
+        out.set_item("owner", summary.placement.owner)?;
+        out.set_item("waiting", summary.waiting)?;
+        out.set_item("preemptions", summary.preemptions)?;
+        let failure = summary.failure.map(|failure| failure_dict(py, &failure));
+        out.set_item("failure", failure.transpose()?)?;
         Ok(out)
     }
 
     #[pyo3(signature = (context, buffers, always=false))]
     fn set_uc_log(&self, py: Python<'_>, context: u64, buffers: Vec<(u64, u32)>, always: bool) -> PyResult<()> {
-        Ok(py.detach(|| self.0.with(context, |context| context.set_log(&buffers, always)))?)
+        Ok(py.detach(|| self.0.order(context, move |context| context.set_log(&buffers, always)))?)
     }
 
     fn set_uc_debug(&self, py: Python<'_>, context: u64, buffers: Vec<(u64, u32)>) -> PyResult<()> {
@@ -129,11 +115,11 @@ impl Engine {
     }
 
     fn set_force_preempt(&self, py: Python<'_>, context: u64, forced: bool) -> PyResult<()> {
-        Ok(py.detach(|| self.0.with(context, |context| context.set_force_preempt(forced)))?)
+        Ok(py.detach(|| self.0.order(context, move |context| context.set_force_preempt(forced)))?)
     }
 
     fn set_failing(&self, py: Python<'_>, context: u64, every: u64, reason: u32) -> PyResult<()> {
-        Ok(py.detach(|| self.0.with(context, |context| context.set_failing(every, reason)))?)
+        Ok(py.detach(|| self.0.order(context, move |context| context.set_failing(every, reason)))?)
     }
 
     fn set_events(&self, py: Python<'_>, context: u64, sinks: Vec<(PyRef<'_, FirmwareRing>, u64, u32)>) -> PyResult<()> {
@@ -143,7 +129,7 @@ impl Engine {
             context: *context,
         };
         let events: Vec<EventSink> = sinks.iter().map(sink).collect();
-        Ok(py.detach(|| self.0.with(context, |context| context.set_events(events)))?)
+        Ok(py.detach(|| self.0.order(context, move |context| context.set_events(events)))?)
     }
 
     fn read_array<'py>(&self, py: Python<'py>, context: u64, address: u32, words: usize) -> PyResult<Bound<'py, PyBytes>> {
@@ -200,7 +186,7 @@ impl Engine {
     }
 
     fn set_trace(&self, py: Python<'_>, context: u64, enabled: bool) -> PyResult<()> {
-        Ok(py.detach(|| self.0.with(context, |context| context.set_trace(enabled)))?)
+        Ok(py.detach(|| self.0.order(context, move |context| context.set_trace(enabled)))?)
     }
 
     fn take_trace(&self, py: Python<'_>, context: u64) -> PyResult<Vec<(u64, &'static str, String)>> {

@@ -4,7 +4,7 @@ use super::rig::*;
 use crate::abi::array::{self as abi, shim_bd};
 use crate::array::Array;
 use crate::cert::fabric::{ArrayFault, Cycles};
-use crate::memory::{PAGE_SIZE, Torn};
+use crate::memory::{PAGE_SIZE, Torn, Waits};
 
 const WORDS: u32 = 2 * PAGE_SIZE as u32 / 4;
 
@@ -23,7 +23,7 @@ fn copy(torn: &Torn, back: bool, rows: Option<u32>) -> Result<Cycles, ArrayFault
     array.mem_bd(0, !back, 0, 0, mem_words(0, length, &[]));
     array.shim_start(0, back, 0, task(5, 0, false));
     array.mem_start(0, !back, 0, task(0, 0, false));
-    let reader = torn.space.reader();
+    let reader = torn.space.patient_reader(Waits::alone());
     array.run(&reader.enter())
 }
 
