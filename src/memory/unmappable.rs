@@ -242,7 +242,7 @@ pub(crate) mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::memory::{AddressSpace, HostMemory, MemoryFault, Waits};
+    use crate::memory::{Abandoned, AddressSpace, HostMemory, MemoryFault, Waits};
 
     /// Pages of this process, mapped as another process's are, of which the process may lose the last ones.
     pub(crate) struct Torn {
@@ -340,5 +340,81 @@ pub(crate) mod tests {
         torn.keep(2);
         assert_eq!(faults(&torn), [None; 4]);
         assert_eq!(torn.bytes(PAGE_SIZE, 16), [7; 16]);
+    }
+
+    #[test]
+    fn one_access_over_mapped_memory_and_a_process() {
+        let torn = Torn::new(3);
+        let mapped = Torn::new(1);
+        let (below, above) = (PAGE_SIZE * 16, PAGE_SIZE * 17);
+        torn.space
+            .map(below, mapped.file.as_raw_fd(), 0, PAGE_SIZE, PROT_READ | PROT_WRITE)
+            .unwrap();
+        let process = OpenOptions::new().read(true).write(true).open("/proc/self/mem").unwrap();
+        torn.space
+            .map(above, process.as_raw_fd(), torn.address(), 3 * PAGE_SIZE, PROT_READ)
+            .unwrap();
+        torn.write(0, b"right");
+        mapped.write(PAGE_SIZE - 4, b"left");
+        let reader = torn.space.patient_reader(Waits::alone());
+        let host = reader.enter();
+        let mut out = [0; 9];
+        host.read(above - 4, &mut out).unwrap();
+        assert_eq!(&out, b"leftright");
+        // All or nothing, as with mapped memory: the second half may not be written.
+        let fault = host.write(above - 4, b"over here").unwrap_err();
+        assert_eq!(fault.kind, MemoryFaultKind::Permission);
+        assert_eq!(mapped.bytes(PAGE_SIZE - 4, 4), b"left");
+        // What is left when the middle goes are the same pages of the process.
+        torn.write(2 * PAGE_SIZE, b"end");
+        drop(host);
+        assert_eq!(torn.space.unmap(above + PAGE_SIZE, PAGE_SIZE).unwrap(), PAGE_SIZE);
+        let host = reader.enter();
+        host.read(above + 2 * PAGE_SIZE, &mut out[..3]).unwrap();
+        assert_eq!(&out[..3], b"end");
+        let gone = host.read(above + PAGE_SIZE, &mut out).unwrap_err();
+        assert_eq!(gone.kind, MemoryFaultKind::Unmapped);
+    }
+
+    #[test]
+    fn who_can_not_wait_gets_a_fault_and_the_thread_is_asked_before_each_access() {
+        let torn = Torn::new(1);
+        let mut out = [0; 4];
+        let kind = |result: std::result::Result<(), MemoryFault>| result.unwrap_err().kind;
+        assert_eq!(kind(torn.space.reader().enter().read(0, &mut out)), MemoryFaultKind::Waits);
+        assert_eq!(kind(torn.space.read(0, &mut out)), MemoryFaultKind::Waits);
+        let asked = Arc::new(AtomicUsize::new(0));
+        let counter = asked.clone();
+        let reader = torn
+            .space
+            .patient_reader(Waits::new(move || counter.fetch_add(1, Ordering::Relaxed) == 0));
+        assert_eq!(reader.enter().read(0, &mut out), Ok(()));
+        assert_eq!(kind(reader.enter().write(0, &out)), MemoryFaultKind::Waits);
+        assert_eq!(asked.load(Ordering::Relaxed), 2);
+    }
+
+    #[test]
+    fn an_access_that_was_left_to_itself_unwinds_and_counts_until_then() {
+        let torn = Torn::new(1);
+        let region = *torn.space.current().find(0).unwrap();
+        // SAFETY: the mapping stays.
+        let process = unsafe { region.process.0.process() };
+        let waits: Vec<_> = (0..STRAYS_MOST).map(|_| Waits::alone()).collect();
+        assert!(!waits[0].abandon(), "nothing is under way");
+        let under_way: Vec<_> = waits.iter().map(|waits| waits.begin(process.clone()).unwrap()).collect();
+        assert!(!process.exhausted());
+        assert!(
+            waits
+                .iter()
+                .all(|waits| waits.waiting() && waits.abandon() && waits.abandon())
+        );
+        let one_more = Waits::alone();
+        assert_eq!(one_more.begin(process.clone()).err(), Some(MemoryFaultKind::Withheld));
+        for wait in under_way {
+            let unwound = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| wait.end())).unwrap_err();
+            assert!(unwound.is::<Abandoned>());
+            assert!(one_more.begin(process.clone()).map(|wait| wait.end()).is_ok());
+        }
+        assert!(waits.iter().all(|waits| waits.abandoned() && !waits.waiting()));
     }
 }

@@ -1,4 +1,4 @@
-"""Address spaces over another process's memory: read and written in place, and a fault where the process has none."""
+"""Address spaces over another process's memory, which contexts reach in place."""
 
 from __future__ import annotations
 
@@ -46,69 +46,33 @@ def child() -> Iterator[Child]:
     os.close(child.memory)
 
 
-def test_writes_reach_the_process_and_nobody_else(child: Child) -> None:
+def test_only_contexts_reach_it(child: Child) -> None:
     space = AddressSpace()
-    space.map(IOVA, child.memory, child.address, 3 * PAGE, 3)
-    assert space.read(IOVA + 5, 10) == b"\1" * 10
-    space.write(IOVA + PAGE - 2, b"over")
-    assert os.pread(child.memory, 6, child.address + PAGE - 3) == b"\1over\1"
-    assert child.pages[PAGE - 3 : PAGE + 3] == b"\1" * 6, "the parent's pages are its own"
-
-
-def test_what_the_process_writes_is_seen(child: Child) -> None:
-    space = AddressSpace()
-    space.map(IOVA, child.memory, child.address, PAGE, 1)
-    os.pwrite(child.memory, b"later", child.address)
-    assert space.read(IOVA, 5) == b"later"
-    with pytest.raises(OSError, match="direction") as raised:
-        space.write(IOVA, b"x")
-    assert raised.value.errno == errno.EFAULT
-
-
-def test_a_dead_process_is_a_fault(child: Child) -> None:
-    space = AddressSpace()
-    space.map(IOVA, child.memory, child.address, PAGE, 3)
-    child.end()
-    for access in (lambda: space.read(IOVA, 4), lambda: space.write(IOVA, b"four")):
-        with pytest.raises(OSError, match="no such page any more") as raised:
-            access()
-        assert raised.value.errno == errno.EFAULT
-    assert space.unmap(IOVA, PAGE) == PAGE
-
-
-def test_pages_that_the_process_has_not_are_a_fault(child: Child) -> None:
-    space = AddressSpace()
-    space.map(IOVA, child.memory, 0x1000, PAGE, 3)
-    with pytest.raises(OSError, match="no such page any more"):
-        space.read(IOVA, 8)
-
-
-def test_one_access_over_mapped_and_process_memory(child: Child) -> None:
     memory = os.memfd_create("mapped")
     os.ftruncate(memory, PAGE)
-    space = AddressSpace()
     space.map(IOVA, memory, 0, PAGE, 3)
-    space.map(IOVA + PAGE, child.memory, child.address, PAGE, 3)
-    space.write(IOVA + PAGE - 4, b"leftright")
-    assert os.pread(memory, 4, PAGE - 4) == b"left"
-    assert os.pread(child.memory, 5, child.address) == b"right"
-    assert space.read(IOVA + PAGE - 4, 9) == b"leftright"
+    space.map(IOVA + PAGE, child.memory, child.address, 2 * PAGE, 3)
+    # Who reads and writes here has locks that others wait for, and the process's pages may take for ever.
+    for address in (IOVA + PAGE, IOVA + PAGE - 2):
+        for access in (lambda at: space.read(at, 4), lambda at: space.write(at, b"four")):
+            with pytest.raises(OSError, match="which contexts reach and firmware does not") as raised:
+                access(address)
+            assert raised.value.errno == errno.EFAULT
+    assert os.pread(child.memory, 4, child.address) == b"\1" * 4
     os.close(memory)
 
 
-def test_unmapping_the_middle_keeps_both_ends_and_leaks_no_descriptor(child: Child) -> None:
+def test_parts_that_are_unmapped_leak_no_descriptor(child: Child) -> None:
     before = descriptors()
     space = AddressSpace()
     for _ in range(50):
         space.map(IOVA, child.memory, child.address, 3 * PAGE, 3)
         assert space.unmap(IOVA + PAGE, PAGE) == PAGE
-        space.write(IOVA + 2 * PAGE, b"end")
-        assert os.pread(child.memory, 3, child.address + 2 * PAGE) == b"end"
-        with pytest.raises(OSError, match="not mapped"):
-            space.read(IOVA + PAGE, 1)
+        assert space.mappings() == [(IOVA, PAGE, 3), (IOVA + 2 * PAGE, PAGE, 3)]
         assert space.unmap(IOVA, 3 * PAGE) == 2 * PAGE
     assert descriptors() <= before
-    space.map(IOVA, child.memory, child.address, PAGE, 3)
+    space.map(IOVA, child.memory, child.address, 3 * PAGE, 3)
+    space.unmap(IOVA + PAGE, PAGE)
     del space
     assert descriptors() <= before
 
@@ -120,7 +84,6 @@ def test_a_read_only_descriptor_gives_no_writable_mapping(child: Child) -> None:
         space.map(IOVA, memory, child.address, PAGE, 3)
     space.map(IOVA, memory, child.address, PAGE, 1)
     os.close(memory)
-    assert space.read(IOVA, 1) == b"\1", "the space has its own descriptor"
 
 
 @pytest.mark.parametrize(
