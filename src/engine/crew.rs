@@ -4,6 +4,7 @@
 
 use std::cell::Cell as ThreadCell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::rc::Rc;
 use std::sync::atomic::{AtomicIsize, Ordering};
 use std::sync::mpsc::{self, Sender};
 use std::sync::{Arc, Mutex};
@@ -19,18 +20,26 @@ use crate::error::{Error, Result};
 /// Threads that wait for a seat: passing it on seldom makes a thread.
 const IDLE_MOST: usize = 2;
 
-/// Where the seat is while a context has its slice, as its thread sees it.
-enum Seat {
-    /// This thread is in no slice: it may not wait.
-    Outside,
-    /// Here, to be passed on.
-    Here(Box<Worker>),
-    /// Another thread has it.
-    Passed,
+/// Where a thread keeps the seat while a context has its slice, so that it can be passed on from there.
+#[derive(Default)]
+pub(super) struct Seat {
+    worker: ThreadCell<Option<Box<Worker>>>,
+    /// The thread is in a slice, or at its end, and another thread has the seat: this one may wait.
+    passed: ThreadCell<bool>,
 }
 
 thread_local! {
-    static SEAT: ThreadCell<Seat> = const { ThreadCell::new(Seat::Outside) };
+    static SEAT: Rc<Seat> = Rc::default();
+}
+
+impl Seat {
+    /// Calls `slice` while `worker` can be passed on; gives it back if it was not, with what the slice came to.
+    #[inline(always)]
+    pub fn lend<T>(&self, worker: Box<Worker>, slice: impl FnOnce() -> T) -> (Option<Box<Worker>>, T) {
+        self.worker.set(Some(worker));
+        let result = slice();
+        (self.worker.take(), result)
+    }
 }
 
 /// The seat for a thread, and what brings it the next one.
@@ -89,24 +98,13 @@ pub(super) fn start(shared: &Arc<Shared>) -> Result<()> {
     give(first, worker).map_err(|_| ended())
 }
 
-/// Calls `slice` while `worker` can be passed on; gives it back if it was not, with what the slice came to.
-pub(super) fn lend<T>(worker: Box<Worker>, slice: impl FnOnce() -> T) -> (Option<Box<Worker>>, T) {
-    SEAT.set(Seat::Here(worker));
-    let result = slice();
-    match SEAT.replace(Seat::Outside) {
-        Seat::Here(worker) => (Some(worker), result),
-        Seat::Passed | Seat::Outside => (None, result),
-    }
-}
-
 /// Ends the slice of `cell` on a thread that passed the seat on meanwhile.
-fn finish(shared: &Shared, cell: &Cell, served: Served) {
+fn finish(shared: &Shared, seat: &Seat, cell: &Cell, served: Served) {
     if !cell.waits.abandoned() {
-        SEAT.set(Seat::Passed);
         // It unwinds if the context is left to itself at this moment; were it to panic, the context would rest, which harms nobody else.
         let _ = catch_unwind(AssertUnwindSafe(|| cell.come_back(served)));
-        SEAT.set(Seat::Outside);
     }
+    seat.passed.set(false);
     if cell.waits.abandoned() {
         shared.crew.strays.fetch_sub(1, Ordering::AcqRel);
     } else {
@@ -117,27 +115,27 @@ fn finish(shared: &Shared, cell: &Cell, served: Served) {
 /// Before the calling thread waits: has another one take the seat, if this has it. `false` if it must not wait.
 #[cold]
 pub(super) fn pass_on(shared: &Arc<Shared>) -> bool {
-    let mut worker = match SEAT.replace(Seat::Passed) {
-        Seat::Here(worker) => worker,
-        Seat::Passed => return true,
-        Seat::Outside => {
-            SEAT.set(Seat::Outside);
-            return false;
-        }
-    };
-    loop {
-        let idle = lock(&shared.crew.idle).pop();
-        // Without a thread the access fails, and the context with it: all others go on.
-        let Some(next) = idle.or_else(|| hire(shared, None).ok()) else {
-            SEAT.set(Seat::Here(worker));
-            return false;
+    SEAT.with(|seat| {
+        let Some(mut worker) = seat.worker.take() else {
+            return seat.passed.get();
         };
-        worker.set_aside();
-        match give(next, worker) {
-            Ok(()) => return true,
-            Err(refused) => worker = refused,
+        loop {
+            let idle = lock(&shared.crew.idle).pop();
+            // Without a thread the access fails, and the context with it: all others go on.
+            let Some(next) = idle.or_else(|| hire(shared, None).ok()) else {
+                seat.worker.set(Some(worker));
+                return false;
+            };
+            worker.set_aside();
+            match give(next, worker) {
+                Ok(()) => {
+                    seat.passed.set(true);
+                    return true;
+                }
+                Err(refused) => worker = refused,
+            }
         }
-    }
+    })
 }
 
 fn give(thread: Sender<Turn>, worker: Box<Worker>) -> std::result::Result<(), Box<Worker>> {
@@ -162,9 +160,12 @@ fn hire(shared: &Arc<Shared>, report: Option<Sender<Result<()>>>) -> Result<Send
                     return;
                 }
             }
+            let seat = SEAT.with(Rc::clone);
             while let Ok(Turn { worker, again }) = turns.recv() {
-                let Left::Passed(cell, served) = worker.run() else { return };
-                finish(&theirs, &cell, served);
+                let Left::Passed(cell, served) = worker.run(&seat) else {
+                    return;
+                };
+                finish(&theirs, &seat, &cell, served);
                 drop(cell);
                 let mut idle = lock(&theirs.crew.idle);
                 if idle.len() < IDLE_MOST && !theirs.closed.load(Ordering::Acquire) {

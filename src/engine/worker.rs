@@ -5,10 +5,11 @@ use std::sync::Arc;
 use std::sync::atomic::{Ordering, fence};
 use std::time::{Duration, Instant};
 
+use super::Shared;
 use super::cell::{Cell, lock};
 use super::context::Context;
+use super::crew::Seat;
 use super::terms::{Clock, Served};
-use super::{Shared, crew};
 use crate::abi::host_queue as abi;
 use crate::memory::{Abandoned, Hint};
 
@@ -78,19 +79,30 @@ impl Worker {
     }
 
     /// Until the engine is closed, or another thread has the seat.
-    pub fn run(mut self: Box<Self>) -> Left {
+    pub fn run(mut self: Box<Self>, seat: &Seat) -> Left {
         let mut idle_since = Instant::now();
         let mut looks = 0;
+        // Who had the last slice: a share of it costs as much as all else that a slice needs to be passed on.
+        let mut served = None;
         loop {
-            if self.version != self.shared.version.load(Ordering::Acquire) && !self.reload() {
-                return Left::Closed;
+            if self.version != self.shared.version.load(Ordering::Acquire) {
+                served = None;
+                if !self.reload() {
+                    return Left::Closed;
+                }
             }
             self.look();
             if let Some(index) = self.pick() {
-                self = match self.serve(index) {
+                let cell = &self.slots[index].cell;
+                if served.as_ref().is_none_or(|served| !Arc::ptr_eq(served, cell)) {
+                    served = Some(cell.clone());
+                }
+                let Some(cell) = served else { continue };
+                self = match self.serve(seat, index, &cell) {
                     Ok(worker) => worker,
-                    Err((cell, served)) => return Left::Passed(cell, served),
+                    Err(came_to) => return Left::Passed(cell, came_to),
                 };
+                served = Some(cell);
                 looks = 0;
                 continue;
             }
@@ -190,19 +202,20 @@ impl Worker {
         best
     }
 
-    /// A slice for a context. If the seat was passed on meanwhile all that is left is whose slice it was, and what it came to.
-    fn serve(mut self: Box<Self>, index: usize) -> Result<Box<Self>, (Arc<Cell>, Served)> {
+    /// A slice for context `index`, which is in `cell`. If the seat was passed on meanwhile all that is left is what it came to.
+    #[inline]
+    fn serve(mut self: Box<Self>, seat: &Seat, index: usize, cell: &Cell) -> Result<Box<Self>, Served> {
         let clock = Clock {
             hclk_mhz: self.shared.hclk_mhz.load(Ordering::Relaxed),
             pace: self.shared.pace,
         };
         let slot = &mut self.slots[index];
         slot.until = None;
-        let (cell, rang) = (slot.cell.clone(), std::mem::take(&mut slot.rang));
+        let rang = std::mem::take(&mut slot.rang);
         self.serving = Some(index);
-        let (worker, served) = crew::lend(self, || cell.serve(clock, rang));
+        let (worker, served) = seat.lend(self, || cell.serve(clock, rang));
         let Some(mut worker) = worker else {
-            return Err((cell, served));
+            return Err(served);
         };
         let slot = &mut worker.slots[index];
         match served {
