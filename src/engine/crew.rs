@@ -79,7 +79,10 @@ impl Crew {
         let mut threads = std::mem::take(&mut *lock(&self.threads));
         loop {
             let strays = self.strays.load(Ordering::Acquire);
-            threads.retain(|thread| !thread.is_finished());
+            for thread in threads.extract_if(.., |thread| thread.is_finished()) {
+                // A panic of a slice was caught; were there another, all contexts have ended anyway.
+                let _ = thread.join();
+            }
             if threads.len() as isize <= strays {
                 return;
             }
